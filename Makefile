@@ -1,0 +1,83 @@
+# pg_jwks. PG=18 or PG_CONFIG=/path/to/pg_config chooses the PostgreSQL; without them it is the distribution's.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help demo test fuzz bench lint build install package clean
+
+export PG PG_CONFIG
+
+VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pg_jwks.control)
+
+# Sets PG_CONFIG, PG_MAJOR, STAGE and CARGO_FLAGS for the rest of a recipe; installs what is missing, or says how.
+define POSTGRES
+pg_test/provision --build-deps
+PG_CONFIG=$$(pg_test/provision)
+PG_MAJOR=$$("$$PG_CONFIG" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+STAGE=$(CURDIR)/target/stage/$$PG_MAJOR
+export PG_CONFIG PGRX_PG_CONFIG_PATH=$$PG_CONFIG PG_JWKS_STAGE=$$STAGE
+CARGO_FLAGS="--release --locked --features pg_jwks/pg$$PG_MAJOR"
+endef
+
+# Builds, and gathers what PostgreSQL needs in one folder for each of its versions.
+define STAGED
+$(POSTGRES)
+echo "pg_jwks $(VERSION) for $$("$$PG_CONFIG" --version) ($$PG_CONFIG)"
+cargo build $$CARGO_FLAGS $(1)
+mkdir -p "$$STAGE"
+cp target/release/libpg_jwks.so "$$STAGE/pg_jwks.so"
+cp pg_jwks.control sql/pg_jwks--*.sql "$$STAGE/"
+endef
+
+help: ## List the commands
+	sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	echo "PG=18 or PG_CONFIG=/path/to/pg_config chooses the PostgreSQL."
+
+demo: ## Show the extension at work on a throwaway server
+	$(call STAGED,--workspace)
+	target/release/demo
+
+test: ## Run every test on a throwaway server
+	$(call STAGED,--workspace)
+	cargo test $$CARGO_FLAGS --workspace
+	src/core/fuzz/smoke
+
+fuzz: ## Fuzz the parsers for five minutes each
+	src/core/fuzz/smoke 300
+
+bench: ## Measure, and print ratios to the alternatives
+	$(call STAGED,--workspace)
+	cargo bench --locked -p pg_jwks_core --bench core
+	target/release/bench
+
+lint: ## Check formatting and lints
+	$(POSTGRES)
+	cargo fmt --all --check
+	cargo clippy $$CARGO_FLAGS --workspace --all-targets -- -D warnings
+
+build: ## Build the extension
+	$(call STAGED,-p pg_jwks)
+	echo "Built in $$STAGE."
+
+install: ## Install the extension into PostgreSQL (DESTDIR is honoured)
+	$(call STAGED,-p pg_jwks)
+	library=$(DESTDIR)$$("$$PG_CONFIG" --pkglibdir)
+	share=$(DESTDIR)$$("$$PG_CONFIG" --sharedir)/extension
+	install -d "$$library" "$$share" || { echo "Run this as a user who may write there, or set DESTDIR." >&2; exit 1; }
+	install -m 755 "$$STAGE/pg_jwks.so" "$$library/"
+	install -m 644 "$$STAGE"/pg_jwks.control "$$STAGE"/pg_jwks--*.sql "$$share/"
+	echo "Installed. In each database that uses it: CREATE EXTENSION pg_jwks;"
+
+package: ## Make a tarball of what install installs
+	$(MAKE) install DESTDIR=$(CURDIR)/target/package/root
+	$(POSTGRES)
+	name=pg_jwks-$(VERSION)-pg$$PG_MAJOR-$$(uname -s | tr A-Z a-z)-$$(uname -m)
+	cp LICENSE README.md target/package/root/
+	tar -C target/package/root -czf "target/package/$$name.tar.gz" .
+	rm -rf target/package/root
+	echo "target/package/$$name.tar.gz"
+
+clean: ## Remove everything that was built
+	cargo clean

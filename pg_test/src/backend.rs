@@ -1,0 +1,18 @@
+//! What a server process uses: for tests that look for leaks.
+
+use std::fs;
+
+use postgres::Client;
+
+/// Resident memory of a process.
+pub fn rss_kib(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS in /proc");
+    line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number")
+}
+
+/// Bytes held by all memory contexts of the backend that serves `client`.
+pub fn memory_contexts(client: &mut Client) -> i64 {
+    let query = "SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts";
+    client.query_one(query, &[]).expect("pg_backend_memory_contexts").get(0)
+}

@@ -1,0 +1,105 @@
+//! How a cluster is to be, and its first start.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::hash::BuildHasher;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::sync::Mutex;
+
+use super::folder::Folder;
+use super::install::{Install, Stage};
+use super::server::run;
+use super::{Cluster, HOST};
+
+/// Settings of a cluster that is about to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    settings: Vec<(String, String)>,
+    extension: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { settings: Vec::new(), extension: true }
+    }
+}
+
+impl Options {
+    /// A line of postgresql.conf; of several with one name the last holds.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A plain PostgreSQL, which needs no built extension.
+    #[must_use]
+    pub fn without_extension(mut self) -> Self {
+        self.extension = false;
+        self
+    }
+
+    /// Creates the cluster and waits until it accepts connections.
+    pub fn start(self) -> Cluster {
+        let stage = self.extension.then(Stage::from_environment);
+        let folder = Folder::new();
+        let install = Install::new(folder.path(), stage.as_ref());
+        folder.give_to_server(folder.path());
+        run(folder
+            .server_command(install.server_program("initdb"))
+            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username=postgres"])
+            .arg("--pgdata")
+            .arg(folder.data_dir()));
+        let mut cluster = Cluster { server: Mutex::new(None), folder, install, port: 0 };
+        let mut attempts = 5;
+        loop {
+            cluster.port = free_port();
+            self.write_settings(&cluster);
+            match cluster.launch() {
+                Ok(server) => {
+                    *cluster.server() = Some(server);
+                    return cluster;
+                }
+                // Another process took the port between our look and the server's.
+                Err(_) if attempts > 0 && cluster.log().contains("could not create any TCP/IP sockets") => {
+                    attempts -= 1;
+                }
+                // The log follows when the cluster is dropped.
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn write_settings(&self, cluster: &Cluster) {
+        let base = [
+            ("listen_addresses", HOST),
+            ("port", &cluster.port.to_string()),
+            ("unix_socket_directories", &cluster.socket_dir().to_string_lossy()),
+            ("fsync", "off"),
+            ("log_line_prefix", "%m [%p] %q%u@%d "),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut lines = String::new();
+        for (name, value) in base.iter().chain(&self.settings) {
+            let value = value.replace('\\', "\\\\").replace('\'', "''");
+            writeln!(lines, "{name} = '{value}'").expect("writing to a string");
+        }
+        let path = cluster.data_dir().join("postgresql.conf");
+        let mut file = OpenOptions::new().append(true).open(path).expect("postgresql.conf");
+        file.write_all(lines.as_bytes()).expect("settings written");
+    }
+}
+
+/// A port that nobody listens on. It is below the range that outgoing
+/// connections take theirs from, so that it is still free at a restart.
+fn free_port() -> u16 {
+    loop {
+        let random = RandomState::new().hash_one("port");
+        let port = 10_000 + u16::try_from(random % 20_000).expect("less than 20000");
+        if TcpListener::bind((HOST, port)).is_ok() {
+            return port;
+        }
+    }
+}

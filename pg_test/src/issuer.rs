@@ -1,0 +1,206 @@
+//! A real identity provider on 127.0.0.1, which can also misbehave.
+
+mod connection;
+mod response;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use serde_json::Value;
+
+use crate::keys::{SigningKey, jwks};
+use crate::tls::Certificate;
+
+/// One of the two documents an issuer serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// `/.well-known/openid-configuration`
+    Discovery,
+    /// `/jwks.json`
+    Jwks,
+}
+
+/// How an issuer misbehaves. What a fault does not speak of stays good: a
+/// response with a bad status still has the right body, so that a client which
+/// overlooks the status is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not.
+    None,
+    /// Answers after a while.
+    Delay(Duration),
+    /// Accepts the request and does not answer until the fault is cleared.
+    Hang,
+    /// Answers with this status.
+    Status(u16),
+    /// Answers 200 with bytes that are not JSON.
+    Garbage,
+    /// The key set has no keys; the discovery document stays good.
+    EmptySet,
+    /// Pads the document with blanks (so it stays valid JSON) to this many bytes.
+    Oversized(usize),
+    /// Answers 302 to this location.
+    Redirect(String),
+    /// The discovery document names another issuer; the key set stays good.
+    WrongIssuer,
+    /// Declares more bytes than it sends, then closes.
+    Truncated,
+    /// Closes the connection instead of answering.
+    Refuse,
+    /// Sends the response byte by byte, with this pause after each.
+    Trickle(Duration),
+}
+
+/// How often each document was asked for since the start or the last reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Requests for the discovery document.
+    pub discovery: usize,
+    /// Requests for the key set.
+    pub jwks: usize,
+}
+
+struct State {
+    jwks: Vec<u8>,
+    cache_control: Option<String>,
+    discovery_fault: Fault,
+    jwks_fault: Fault,
+    requests: Requests,
+    stopped: bool,
+}
+
+struct Shared {
+    url: String,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that failed must not keep its issuer from stopping.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+}
+
+/// An HTTP/1.1 server with a discovery document and a key set; it stops when dropped.
+pub struct Issuer {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Issuer {
+    /// An issuer at `http://127.0.0.1:<port>`, without keys.
+    pub fn start() -> Self {
+        Self::listen("http", "127.0.0.1", None)
+    }
+
+    /// An issuer at `https://127.0.0.1:<port>`, without keys; at
+    /// `https://localhost:<port>` where the certificate is for `localhost`.
+    pub fn start_tls(certificate: &Certificate) -> Self {
+        let host = match certificate.host() {
+            "localhost" => "localhost",
+            _ => "127.0.0.1",
+        };
+        Self::listen("https", host, Some(certificate.server_config()))
+    }
+
+    fn listen(scheme: &str, host: &str, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port to listen on");
+        let address = listener.local_addr().expect("the port listened on");
+        let shared = Arc::new(Shared {
+            url: format!("{scheme}://{host}:{}", address.port()),
+            state: Mutex::new(State {
+                jwks: jwks(&[]).to_string().into_bytes(),
+                cache_control: None,
+                discovery_fault: Fault::None,
+                jwks_fault: Fault::None,
+                requests: Requests::default(),
+                stopped: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let accepting = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || connection::accept(&listener, &shared, tls.as_ref())
+        });
+        Self { shared, address, accepting: Some(accepting) }
+    }
+
+    /// The issuer's identifier, which tokens carry as `iss`.
+    pub fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    /// Where the key set is.
+    pub fn jwks_uri(&self) -> String {
+        format!("{}/jwks.json", self.url())
+    }
+
+    /// Replaces the key set.
+    pub fn publish(&self, keys: &[&SigningKey]) {
+        self.publish_json(jwks(keys));
+    }
+
+    /// Replaces the key set by any JSON.
+    pub fn publish_json(&self, document: Value) {
+        self.publish_body(document.to_string().into_bytes());
+    }
+
+    /// Replaces the key set by any bytes.
+    pub fn publish_body(&self, body: Vec<u8>) {
+        self.shared.update(|state| state.jwks = body);
+    }
+
+    /// Misbehaves with both documents from now on; [`Fault::None`] ends it.
+    pub fn set_fault(&self, fault: Fault) {
+        self.shared.update(|state| {
+            state.discovery_fault = fault.clone();
+            state.jwks_fault = fault;
+        });
+    }
+
+    /// Misbehaves with one document from now on.
+    pub fn set_fault_on(&self, document: Document, fault: Fault) {
+        self.shared.update(|state| match document {
+            Document::Discovery => state.discovery_fault = fault,
+            Document::Jwks => state.jwks_fault = fault,
+        });
+    }
+
+    /// The `Cache-Control` header of both documents; none at first.
+    pub fn set_cache_control(&self, value: Option<&str>) {
+        self.shared.update(|state| state.cache_control = value.map(str::to_owned));
+    }
+
+    /// The requests so far, those included that a fault left unanswered.
+    pub fn requests(&self) -> Requests {
+        self.shared.lock().requests
+    }
+
+    /// Counts from zero again.
+    pub fn reset_requests(&self) {
+        self.shared.update(|state| state.requests = Requests::default());
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        self.shared.update(|state| state.stopped = true);
+        // The accepting thread looks at `stopped` only when a connection comes.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(accepting) = self.accepting.take()
+        {
+            // Its panic, if any, has been printed; this may run while a test panics.
+            let _ = accepting.join();
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Connections: one thread and one request each.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::response::Response;
+use super::{Document, Fault, Shared, State};
+
+/// A client that falls silent must not keep a thread forever.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+const MAX_REQUEST: usize = 16 * 1024;
+
+/// Serves connections until the issuer is stopped.
+pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&Arc<ServerConfig>>) {
+    for stream in listener.incoming() {
+        if shared.lock().stopped {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        let shared = Arc::clone(shared);
+        let tls = tls.cloned();
+        // Clients that vanish, or that do not like the certificate, are what
+        // the tests are about: such errors are theirs to see.
+        thread::spawn(move || serve(&shared, stream, tls));
+    }
+}
+
+fn serve(shared: &Shared, mut stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<()> {
+    stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+    stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
+    stream.set_nodelay(true)?;
+    let Some(config) = tls else {
+        return answer(shared, &mut stream);
+    };
+    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    answer(shared, &mut stream)?;
+    stream.conn.send_close_notify();
+    stream.flush()
+}
+
+fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
+    let document = match requested_path(stream)?.as_deref() {
+        Some("/.well-known/openid-configuration") => Document::Discovery,
+        Some("/jwks.json") => Document::Jwks,
+        Some(_) => return stream.write_all(&Response::not_found().to_bytes()),
+        None => return Ok(()),
+    };
+    shared.count(document);
+    let Some(fault) = shared.wait_out_hang(document) else {
+        return Ok(());
+    };
+    if let Fault::Delay(time) = fault
+        && !shared.pause(time)
+    {
+        return Ok(());
+    }
+    let Some(response) = Response::new(shared, document, &fault) else {
+        return Ok(());
+    };
+    let bytes = response.to_bytes();
+    if let Fault::Trickle(time) = fault {
+        for byte in bytes.chunks(1) {
+            stream.write_all(byte)?;
+            stream.flush()?;
+            if !shared.pause(time) {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    stream.write_all(&bytes)?;
+    stream.flush()
+}
+
+/// The path of a GET request; nothing where the client said nothing sensible.
+fn requested_path(stream: &mut impl Read) -> io::Result<Option<String>> {
+    let mut request = Vec::new();
+    let mut buffer = [0; 1024];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        let length = stream.read(&mut buffer)?;
+        if length == 0 || request.len() > MAX_REQUEST {
+            return Ok(None);
+        }
+        request.extend_from_slice(&buffer[..length]);
+    }
+    let request = String::from_utf8_lossy(&request);
+    let mut words = request.split(' ');
+    Ok(match (words.next(), words.next()) {
+        (Some("GET"), Some(path)) => Some(path.to_owned()),
+        _ => None,
+    })
+}
+
+impl State {
+    fn fault(&self, document: Document) -> &Fault {
+        match document {
+            Document::Discovery => &self.discovery_fault,
+            Document::Jwks => &self.jwks_fault,
+        }
+    }
+}
+
+impl Shared {
+    fn count(&self, document: Document) {
+        let requests = &mut self.lock().requests;
+        match document {
+            Document::Discovery => requests.discovery += 1,
+            Document::Jwks => requests.jwks += 1,
+        }
+    }
+
+    /// The fault in force, once it is not [`Fault::Hang`]; nothing when stopped.
+    fn wait_out_hang(&self, document: Document) -> Option<Fault> {
+        let mut state = self.lock();
+        while !state.stopped && *state.fault(document) == Fault::Hang {
+            state = self.changed.wait(state).ok()?;
+        }
+        (!state.stopped).then(|| state.fault(document).clone())
+    }
+
+    /// Sleeps; false when the issuer was stopped meanwhile.
+    fn pause(&self, time: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stopped);
+        waited.is_ok_and(|(state, _)| !state.stopped)
+    }
+}

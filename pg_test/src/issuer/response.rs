@@ -1,0 +1,89 @@
+//! What an issuer answers.
+
+use serde_json::json;
+
+use super::{Document, Fault, Shared};
+
+pub(super) struct Response {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    /// The `Content-Length`, true or not.
+    length: usize,
+}
+
+impl Response {
+    /// The answer to a request for `document`, spoilt by `fault`; nothing where
+    /// the fault is not to answer.
+    pub(super) fn new(shared: &Shared, document: Document, fault: &Fault) -> Option<Self> {
+        let state = shared.lock();
+        let body = match document {
+            Document::Discovery => discovery(&shared.url, *fault == Fault::WrongIssuer),
+            Document::Jwks if *fault == Fault::EmptySet => br#"{"keys":[]}"#.to_vec(),
+            Document::Jwks => state.jwks.clone(),
+        };
+        let mut response = Self::ok(body);
+        if let Some(value) = &state.cache_control {
+            response.headers.push(("Cache-Control", value.clone()));
+        }
+        match fault {
+            Fault::Refuse => return None,
+            Fault::Status(status) => response.status = *status,
+            // Neither JSON nor UTF-8.
+            Fault::Garbage => response.replace_body(b"<html>\xff\xfe{\"keys\":[".to_vec()),
+            Fault::Oversized(size) => {
+                let mut body = response.body.clone();
+                body.resize(body.len().max(*size), b' ');
+                response.replace_body(body);
+            }
+            Fault::Redirect(location) => {
+                response.status = 302;
+                response.headers.push(("Location", location.clone()));
+            }
+            Fault::Truncated => response.length += 100,
+            Fault::None | Fault::Delay(_) | Fault::Hang | Fault::EmptySet | Fault::WrongIssuer | Fault::Trickle(_) => {}
+        }
+        Some(response)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self { status: 404, ..Self::ok(b"{}".to_vec()) }
+    }
+
+    fn ok(body: Vec<u8>) -> Self {
+        let headers = vec![("Content-Type", "application/json".to_owned()), ("Connection", "close".to_owned())];
+        Self { status: 200, headers, length: body.len(), body }
+    }
+
+    fn replace_body(&mut self, body: Vec<u8>) {
+        self.length = body.len();
+        self.body = body;
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        // The reason phrase may be empty, the space before it may not go (RFC 9112 section 4).
+        let mut head = format!("HTTP/1.1 {} \r\nContent-Length: {}\r\n", self.status, self.length);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+fn discovery(url: &str, wrong_issuer: bool) -> Vec<u8> {
+    let issuer = if wrong_issuer { "https://other-issuer.example" } else { url };
+    json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{url}/jwks.json"),
+        "authorization_endpoint": format!("{url}/authorize"),
+        "token_endpoint": format!("{url}/token"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    })
+    .to_string()
+    .into_bytes()
+}

@@ -1,0 +1,18 @@
+//! The harness of the tests, the demo and the benchmarks: a real PostgreSQL
+//! server, a real identity provider, and keys that sign whatever a test needs.
+//!
+//! Everything here panics when it cannot do its work: a test that cannot be set
+//! up has failed.
+
+pub mod backend;
+pub mod cluster;
+pub mod error;
+pub mod issuer;
+pub mod keys;
+pub mod tls;
+
+pub use cluster::Cluster;
+pub use error::{PgError, pg_error};
+pub use issuer::{Document, Fault, Issuer, Requests};
+pub use keys::{Alg, SigningKey, claims, jwks, now};
+pub use tls::{Authority, Certificate, Validity};

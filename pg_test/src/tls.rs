@@ -1,0 +1,95 @@
+//! A private certificate authority, for issuers that speak `https:`.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
+/// Whether a certificate's validity period includes the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// Valid now and for long.
+    Valid,
+    /// It was valid once.
+    Expired,
+}
+
+/// A certificate authority that nobody trusts unless told to.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// An authority with a new key.
+    #[expect(clippy::new_without_default, reason = "each one is different")]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "pg_jwks test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("key of the authority");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("certificate of the authority");
+        Self { issuer }
+    }
+
+    /// The authority's own certificate: what a client must trust.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A server certificate for a host name or an IP address.
+    pub fn issue(&self, host: impl Display, validity: Validity) -> Certificate {
+        let host = host.to_string();
+        let mut params = CertificateParams::new([host.clone()]).expect("a host name or an IP address");
+        params.distinguished_name.push(DnType::CommonName, host.as_str());
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = match validity {
+            Validity::Valid => date_time_ymd(2120, 1, 1),
+            Validity::Expired => date_time_ymd(2021, 1, 1),
+        };
+        let key = KeyPair::generate().expect("key of the server");
+        let certificate = params.signed_by(&key, &self.issuer).expect("certificate of the server");
+        Certificate { host, der: certificate.der().clone(), pem: certificate.pem(), key }
+    }
+}
+
+/// A server certificate and its private key.
+pub struct Certificate {
+    host: String,
+    der: CertificateDer<'static>,
+    pem: String,
+    key: KeyPair,
+}
+
+impl Certificate {
+    /// The host it was issued for.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The private key (PKCS #8), as PostgreSQL's `ssl_key_file` wants it.
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der.clone()], key.into())
+            .expect("certificate and key fit");
+        Arc::new(config)
+    }
+}

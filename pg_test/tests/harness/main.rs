@@ -1,0 +1,5 @@
+//! The harness does what tests rely on.
+
+mod cluster;
+mod issuer;
+mod keys;

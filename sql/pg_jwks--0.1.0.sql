@@ -1,0 +1,73 @@
+-- pg_jwks 0.1.0. Everything is in schema auth, which CREATE EXTENSION has made.
+
+\echo Use "CREATE EXTENSION pg_jwks" to load this file. \quit
+
+-- Functions that no policy may see the wrong side of are created, never replaced: an object that somebody else made
+-- beforehand stops the installation.
+
+CREATE FUNCTION auth.jwt_session_init(token text, is_local boolean DEFAULT false) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jwt_session_init_wrapper';
+COMMENT ON FUNCTION auth.jwt_session_init(text, boolean) IS
+    'Verifies a JWT and makes its claims the identity of the session, or of the transaction where is_local';
+
+CREATE FUNCTION auth.jwt_session_clear() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jwt_session_clear_wrapper';
+COMMENT ON FUNCTION auth.jwt_session_clear() IS 'Takes the identity away from the session';
+
+CREATE FUNCTION auth.init() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'init_wrapper';
+COMMENT ON FUNCTION auth.init() IS 'Does nothing; kept for code written for pg_session_jwt';
+
+CREATE FUNCTION auth.jwt() RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_jwt';
+COMMENT ON FUNCTION auth.jwt() IS 'All verified claims; NULL without identity';
+
+CREATE FUNCTION auth.session() RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_jwt';
+COMMENT ON FUNCTION auth.session() IS 'All verified claims; an alias of auth.jwt()';
+
+CREATE FUNCTION auth.user_id() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_user_id';
+COMMENT ON FUNCTION auth.user_id() IS 'Claim sub; NULL without identity';
+
+CREATE FUNCTION auth.uid() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_uid';
+COMMENT ON FUNCTION auth.uid() IS 'Claim sub as uuid; NULL where it is not one';
+
+CREATE FUNCTION auth.role() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_role';
+COMMENT ON FUNCTION auth.role() IS 'Claim role';
+
+CREATE FUNCTION auth.email() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_email';
+COMMENT ON FUNCTION auth.email() IS 'Claim email';
+
+CREATE FUNCTION auth.claim(VARIADIC path text[]) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'claim_wrapper';
+COMMENT ON FUNCTION auth.claim(text[]) IS 'One claim by its path: scalars as plain text, objects and arrays as JSON';
+
+CREATE FUNCTION auth.has_scope(scope text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_scope_wrapper';
+COMMENT ON FUNCTION auth.has_scope(text) IS 'Whether claim scope or scp has this scope; never NULL';
+
+CREATE FUNCTION auth.has_role(role text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_role_wrapper';
+COMMENT ON FUNCTION auth.has_role(text) IS 'Whether the claim that pg_jwks.role_claim names has this role; never NULL';
+
+CREATE FUNCTION auth.organization() RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_organization';
+COMMENT ON FUNCTION auth.organization() IS 'Claim o, where it is an object';
+
+CREATE FUNCTION auth.organization_id() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_organization_id';
+COMMENT ON FUNCTION auth.organization_id() IS 'Member id of claim o as uuid; NULL where it is not one';
+
+CREATE FUNCTION auth.expires_at() RETURNS timestamptz
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_expires_at';
+COMMENT ON FUNCTION auth.expires_at() IS 'Claim exp';
+
+CREATE FUNCTION auth.jwt_explain(token text, OUT "check" text, OUT ok boolean, OUT detail text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 11 AS 'MODULE_PATHNAME', 'jwt_explain_wrapper';
+COMMENT ON FUNCTION auth.jwt_explain(text) IS 'Why a token would be accepted or rejected, one row a check; changes nothing';
+
+GRANT USAGE ON SCHEMA auth TO PUBLIC;

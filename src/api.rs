@@ -1,0 +1,94 @@
+//! The SQL functions that take arguments or change the session: argument, call, report. Their declarations are in
+//! `sql/`.
+
+use pg_jwks_core::rejection::{Reason, Rejection};
+use pg_jwks_core::time::Timestamp;
+use pgrx::iter::TableIterator;
+use pgrx::prelude::*;
+use pgrx::{direct_function_call_as_datum, pg_sys};
+
+use crate::identity::{self, with_derived};
+use crate::readers::unexpired_identity;
+use crate::{report, session, settings, verification};
+
+fn now() -> Timestamp {
+    // SAFETY: reads the clock.
+    let micros = unsafe { pg_sys::GetCurrentTimestamp() };
+    Timestamp::from_micros(micros + crate::readers::POSTGRES_EPOCH_MICROS)
+}
+
+/// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
+#[pg_extern(sql = false)]
+fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
+    let attempt = session::attempt();
+    let verification = token
+        .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
+        .and_then(|token| verification::verified(token, now()).map(|verification| (token, verification)));
+    match verification {
+        Err(rejection) => report::raise(rejection),
+        Ok((token, verification)) => {
+            let claims = verification.claims;
+            if verification.fresh {
+                identity::check_representable(claims.json());
+                verification::remember(token, claims.clone());
+            }
+            attempt.set(claims.json(), claims.expires().micros(), is_local.unwrap_or(false));
+        }
+    }
+}
+
+/// `auth.jwt_session_clear()`.
+#[pg_extern(sql = false)]
+fn jwt_session_clear() {
+    session::clear();
+}
+
+/// `auth.init()`.
+#[pg_extern(sql = false)]
+fn init() {}
+
+/// `auth.claim(VARIADIC path text[])`: the operator `#>>` on the claims.
+#[pg_extern(sql = false)]
+fn claim(path: pgrx::AnyArray) -> Option<pgrx::AnyElement> {
+    let identity = unexpired_identity()?;
+    with_derived(identity, |derived| {
+        // SAFETY: jsonb_extract_path_text takes a jsonb and a text[], and returns a text in the caller's context.
+        unsafe {
+            let text = direct_function_call_as_datum(
+                pg_sys::jsonb_extract_path_text,
+                &[Some(derived.jsonb), Some(path.datum())],
+            )?;
+            pgrx::AnyElement::from_polymorphic_datum(text, false, pg_sys::TEXTOID)
+        }
+    })
+}
+
+/// `auth.has_scope(scope text)`. Never NULL.
+#[pg_extern(sql = false)]
+fn has_scope(scope: Option<&str>) -> bool {
+    let (Some(scope), Some(identity)) = (scope, unexpired_identity()) else { return false };
+    with_derived(identity, |derived| derived.claims.has_scope(scope))
+}
+
+/// `auth.has_role(role text)`. Never NULL.
+#[pg_extern(sql = false)]
+fn has_role(role: Option<&str>) -> bool {
+    let (Some(role), Some(identity)) = (role, unexpired_identity()) else { return false };
+    let settings = settings::current();
+    with_derived(identity, |derived| {
+        let provider =
+            derived.claims.text("iss").and_then(|issuer| settings.providers.as_ref().ok()?.of_issuer(issuer));
+        provider.is_some_and(|provider| derived.claims.has_role(&provider.role_claim, role))
+    })
+}
+
+/// `auth.jwt_explain(token text)`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn jwt_explain(
+    token: Option<&[u8]>,
+) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
+    let findings =
+        verification::explained(token.unwrap_or_default(), now()).unwrap_or_else(|error| report::raise(error));
+    TableIterator::new(findings.into_iter().map(|finding| (finding.check.name().into(), finding.ok, finding.detail)))
+}

@@ -1,0 +1,38 @@
+//! Every limit of the core, with its reason.
+
+/// Bytes of a compact token. HTTP servers cap all headers together at 8 to 16 KiB, so no token that reached an
+/// application through one is longer.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Bytes of a JWKS, a PEM file or a discovery document. The largest public set in use (hundreds of keys with
+/// certificate chains) stays below 100 KiB.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+
+/// Keys of one set. A provider publishes a handful; the bound keeps the search for a `kid` short.
+pub const MAX_KEYS: usize = 256;
+
+/// Bits of an RSA modulus, lower bound: RFC 7518 §3.3 and §3.5 demand 2048.
+pub const MIN_RSA_BITS: usize = 2048;
+
+/// Bits of an RSA modulus, upper bound: a larger one makes each verification a denial of service.
+pub const MAX_RSA_BITS: usize = 8192;
+
+/// Bytes of an `oct` key: RFC 7518 §3.2 demands a key as long as the hash, 32 bytes for HS256.
+pub const MIN_OCT_BYTES: usize = 32;
+
+/// Seconds since the epoch of the last moment of the year 9999, the largest time that RFC 3339 can write.
+pub const MAX_NUMERIC_DATE: i64 = 253_402_300_799;
+
+/// Seconds of clock skew that can be allowed (`pg_jwks.leeway`): more would keep expired tokens alive.
+pub const MAX_LEEWAY_SECONDS: i64 = 300;
+
+/// Seconds below which `Cache-Control: max-age` cannot push the life of a key set: a provider's `max-age=0` must
+/// not turn each login into a fetch.
+pub const MIN_KEY_LIFE_SECONDS: i64 = 60;
+
+/// Signature checks spent on one token. Keys that share a `kid` are all tried (RFC 7517 §4.5 allows them), but a
+/// set full of them must not multiply the work.
+pub const MAX_CANDIDATE_KEYS: usize = 4;
+
+/// Providers of one server. They are searched one after another by `iss`.
+pub const MAX_PROVIDERS: usize = 64;

@@ -1,0 +1,195 @@
+//! The claims of a token, and how to read them.
+
+use serde_json::{Map, Value};
+
+use crate::time::Timestamp;
+
+/// The members of a payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimSet(Map<String, Value>);
+
+/// The way to a claim through nested objects (`pg_jwks.role_claim`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimPath(Vec<String>);
+
+impl ClaimPath {
+    /// Parses a path: `role`, `realm_access.roles`, a name with a colon as it stands (`https://example.com/roles`),
+    /// or a JSON array of names for anything else. The error is a full sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let names: Vec<String> = if text.starts_with('[') {
+            serde_json::from_str(text).map_err(|_| "The claim path is not a JSON array of strings.".to_string())?
+        } else if text.contains(':') {
+            vec![text.to_owned()]
+        } else {
+            text.split('.').map(str::to_owned).collect()
+        };
+        if names.is_empty() || names.iter().any(String::is_empty) {
+            return Err("The claim path has an empty name.".into());
+        }
+        Ok(Self(names))
+    }
+}
+
+impl ClaimSet {
+    pub(crate) fn new(members: Map<String, Value>) -> Self {
+        Self(members)
+    }
+
+    /// Reads claims that were verified before: what a leader hands to its parallel workers. `None` where the text is
+    /// not a JSON object.
+    pub fn from_verified_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok().map(Self)
+    }
+
+    /// A claim at the top level.
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// A claim that is a string.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.claim(name)?.as_str()
+    }
+
+    /// The claim at the end of `path`.
+    pub fn at(&self, path: &ClaimPath) -> Option<&Value> {
+        let (first, rest) = path.0.split_first()?;
+        rest.iter().try_fold(self.claim(first)?, |value, name| value.get(name))
+    }
+
+    /// `sub` as a UUID in the form of RFC 9562 §4; other spellings are not taken, so that one user has one `sub`.
+    pub fn uuid(&self) -> Option<[u8; 16]> {
+        uuid(self.text("sub")?)
+    }
+
+    /// Claim `o` (the active organisation, as Neon Auth and Clerk write it), where it is an object.
+    pub fn organization(&self) -> Option<&Map<String, Value>> {
+        self.claim("o")?.as_object()
+    }
+
+    /// `id` of claim `o` as a UUID.
+    pub fn organization_id(&self) -> Option<[u8; 16]> {
+        uuid(self.organization()?.get("id")?.as_str()?)
+    }
+
+    /// `exp`.
+    pub fn expires(&self) -> Option<Timestamp> {
+        Timestamp::from_numeric_date(self.claim("exp")?)
+    }
+
+    /// The scopes of `scope` (RFC 8693 §4.2) and `scp` (array or string).
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        let words = ["scope", "scp"].into_iter().filter_map(|name| self.claim(name)).flat_map(strings);
+        words.flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty())
+    }
+
+    /// Whether the token carries `scope`.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes().any(|own| own == scope)
+    }
+
+    /// Whether the claim at `path` is `role` or an array with it.
+    pub fn has_role(&self, path: &ClaimPath, role: &str) -> bool {
+        self.at(path).is_some_and(|value| strings(value).any(|own| own == role))
+    }
+
+    /// The values of `aud`: a string or an array of them (RFC 7519 §4.1.3).
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        self.claim("aud").into_iter().flat_map(strings)
+    }
+}
+
+/// A string, or the strings of an array.
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    let (one, many) = match value {
+        Value::Array(list) => (None, list.as_slice()),
+        other => (other.as_str(), &[][..]),
+    };
+    one.into_iter().chain(many.iter().filter_map(Value::as_str))
+}
+
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    let text = text.as_bytes();
+    if text.len() != 36 {
+        return None;
+    }
+    let mut nibbles = [0; 32];
+    let mut filled = 0;
+    for (at, byte) in text.iter().enumerate() {
+        if HYPHENS.contains(&at) {
+            if *byte != b'-' {
+                return None;
+            }
+        } else {
+            nibbles[filled] = (*byte as char).to_digit(16)? as u8;
+            filled += 1;
+        }
+    }
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(nibbles.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn set(value: Value) -> ClaimSet {
+        ClaimSet(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn scopes_are_words_not_substrings() {
+        let claims = set(json!({"scope": "read:all write", "scp": ["admin", 7]}));
+        for (scope, expected) in [
+            ("read:all", true),
+            ("write", true),
+            ("admin", true),
+            ("read", false),
+            ("", false),
+            ("read:all write", false),
+        ] {
+            assert_eq!(claims.has_scope(scope), expected, "{scope}");
+        }
+    }
+
+    #[test]
+    fn roles_are_found_at_a_path() {
+        let claims =
+            set(json!({"role": "writer", "realm_access": {"roles": ["admin"]}, "https://x.example/roles": ["r"]}));
+        let has = |path: &str, role: &str| claims.has_role(&ClaimPath::parse(path).unwrap(), role);
+        assert!(has("role", "writer") && has("realm_access.roles", "admin") && has("https://x.example/roles", "r"));
+        assert!(has(r#"["realm_access","roles"]"#, "admin"));
+        assert!(!has("role", "write") && !has("realm_access", "admin") && !has("role.x", "writer"));
+    }
+
+    #[test]
+    fn claim_paths_without_names_are_refused() {
+        for bad in ["", ".", "a..b", "[]", "[\"\"]", "[1]", "[\"a\""] {
+            assert!(ClaimPath::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_has_one_spelling() {
+        assert!(uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8").is_some());
+        assert_eq!(uuid("6BA7B810-9DAD-11D1-80B4-00C04FD430C8"), uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8"));
+        for bad in [
+            "",
+            "user_2abc",
+            "6ba7b8109dad11d180b400c04fd430c8",
+            "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430cg",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8 ",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430é8",
+            "6ba7b8109-dad-11d1-80b4-00c04fd430c8",
+        ] {
+            assert_eq!(uuid(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! OpenID Connect Discovery 1.0 §4: from an issuer to its JWKS URL.
+
+use serde::Deserialize;
+
+use crate::policy::is_url;
+
+/// The URL of an issuer's discovery document (§4.1: a trailing slash of the issuer is removed first).
+pub fn document_url(issuer: &str) -> String {
+    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// The JWKS URL that a discovery document names, where the document is of this very issuer (§4.3). The error is a
+/// full sentence.
+pub fn jwks_uri(document: &[u8], issuer: &str) -> Result<String, String> {
+    let document: Document = serde_json::from_slice(document)
+        .map_err(|_| "The discovery document is not a JSON object with \"issuer\" and \"jwks_uri\".".to_string())?;
+    if document.issuer != issuer {
+        return Err(format!("The discovery document is of another issuer, not of \"{issuer}\"."));
+    }
+    match is_url(&document.jwks_uri) {
+        true => Ok(document.jwks_uri),
+        false => Err("Member \"jwks_uri\" of the discovery document is not a URL.".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_stands_below_the_issuer() {
+        assert_eq!(document_url("https://a.example/"), "https://a.example/.well-known/openid-configuration");
+        assert_eq!(document_url("https://a.example/r"), "https://a.example/r/.well-known/openid-configuration");
+    }
+
+    #[test]
+    fn another_issuer_is_refused() {
+        let document = br#"{"issuer":"https://a.example","jwks_uri":"https://keys.example/jwks"}"#;
+        assert_eq!(jwks_uri(document, "https://a.example"), Ok("https://keys.example/jwks".into()));
+        assert!(jwks_uri(document, "https://a.example/").is_err());
+        for bad in [&b"[]"[..], b"{}", b"", br#"{"issuer":"https://a.example","jwks_uri":"file:/etc/passwd"}"#] {
+            assert!(jwks_uri(bad, "https://a.example").is_err());
+        }
+    }
+}

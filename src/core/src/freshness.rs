@@ -1,0 +1,113 @@
+//! When a key set must be fetched, may be used, and must no longer be: a state machine to which the time is handed.
+
+use std::sync::Arc;
+
+use crate::bounds::MIN_KEY_LIFE_SECONDS;
+use crate::jwks::KeySet;
+use crate::time::{Span, Timestamp};
+
+/// The settings that rule the life of key sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Upper bound of a set's life (`pg_jwks.jwks_cache_ttl`).
+    pub ttl: Span,
+    /// Least time between two fetches that unknown keys cause (`pg_jwks.jwks_refresh_cooldown`).
+    pub cooldown: Span,
+    /// How long after its fetch a set serves while no newer one can be had (`pg_jwks.jwks_max_stale`).
+    pub max_stale: Span,
+}
+
+/// What to do for a verification.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Use these keys.
+    Use(Arc<KeySet>),
+    /// Use these keys, and fetch newer ones meanwhile.
+    UseAndRefresh(Arc<KeySet>),
+    /// Fetch, and wait for it; on failure, step again.
+    Fetch,
+    /// No keys, and it is too early to try again.
+    Unavailable,
+}
+
+/// The keys of one source and their history.
+#[derive(Clone, Debug, Default)]
+pub struct CachedKeys {
+    held: Option<Held>,
+    failure: Option<Failure>,
+    last_miss: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    keys: Arc<KeySet>,
+    fetched: Timestamp,
+    life: Span,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    count: u32,
+    at: Timestamp,
+    error: String,
+}
+
+/// The first wait after a failed fetch. Each further failure doubles it, up to the cooldown.
+const FIRST_RETRY: Span = Span::from_seconds(1);
+
+impl CachedKeys {
+    /// What to do now.
+    pub fn step(&self, now: Timestamp, limits: &Limits) -> Step {
+        let may_fetch = self.failure.as_ref().is_none_or(|failure| now >= failure.retry(limits) || now < failure.at);
+        let Some(held) = &self.held else {
+            return if may_fetch { Step::Fetch } else { Step::Unavailable };
+        };
+        // A clock that was set back makes ages unknown: treat the set as due.
+        let life = held.life.min(limits.ttl);
+        let expired = now >= held.fetched + life || now < held.fetched;
+        let due = now >= held.fetched + life.scaled(4, 5);
+        let servable = now < held.fetched + limits.max_stale.max(life);
+        match (expired, servable) {
+            (false, _) if due && may_fetch => Step::UseAndRefresh(held.keys.clone()),
+            (false, _) => Step::Use(held.keys.clone()),
+            (true, _) if may_fetch => Step::Fetch,
+            (true, true) => Step::Use(held.keys.clone()),
+            (true, false) => Step::Unavailable,
+        }
+    }
+
+    /// Whether a token whose key is unknown may cause a fetch now. A yes starts the cooldown.
+    pub fn may_fetch_for_unknown_key(&mut self, now: Timestamp, limits: &Limits) -> bool {
+        let early = |since: Timestamp, wait: Span| now >= since && now < since + wait;
+        if self.last_miss.is_some_and(|last| early(last, limits.cooldown)) {
+            return false;
+        }
+        self.last_miss = Some(now);
+        true
+    }
+
+    /// A fetch brought these keys. `max_age` is what `Cache-Control` said, if anything.
+    pub fn fetched(&mut self, keys: Arc<KeySet>, max_age: Option<Span>, now: Timestamp, limits: &Limits) {
+        let life = max_age.map_or(limits.ttl, |age| age.max(Span::from_seconds(MIN_KEY_LIFE_SECONDS)));
+        self.held = Some(Held { keys, fetched: now, life: life.min(limits.ttl) });
+        self.failure = None;
+    }
+
+    /// A fetch failed. The keys that are held stay.
+    pub fn failed(&mut self, error: String, now: Timestamp) {
+        let count = self.failure.as_ref().map_or(1, |failure| failure.count.saturating_add(1));
+        self.failure = Some(Failure { count, at: now, error });
+    }
+
+    /// Why the last fetch failed, where it did.
+    pub fn last_error(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.error.as_str())
+    }
+}
+
+impl Failure {
+    fn retry(&self, limits: &Limits) -> Timestamp {
+        let doublings = (self.count - 1).min(16);
+        self.at + FIRST_RETRY.times(1 << doublings).min(limits.cooldown)
+    }
+}

@@ -1,0 +1,185 @@
+//! Why a token is not accepted: a stable reason, and a sentence that says what was expected.
+
+use std::fmt;
+
+/// The checks of a token, in the order in which they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// Size, three parts, strict base64url, header a JSON object.
+    Format,
+    /// `alg` is allowed.
+    Algorithm,
+    /// `iss` is a configured issuer.
+    Issuer,
+    /// A key of the issuer fits the token.
+    Key,
+    /// The key made the signature.
+    Signature,
+    /// The payload is a JSON object whose registered claims have their types.
+    Claims,
+    /// `exp` is present and ahead; the token is not older than allowed.
+    Expiry,
+    /// `nbf` and `iat` are not ahead.
+    NotBefore,
+    /// `aud` names an accepted audience.
+    Audience,
+    /// The required scopes are there.
+    Scope,
+    /// `typ` is the required token type.
+    Type,
+}
+
+impl Check {
+    /// All checks, in order.
+    pub const ALL: [Check; 11] = [
+        Check::Format,
+        Check::Algorithm,
+        Check::Issuer,
+        Check::Key,
+        Check::Signature,
+        Check::Claims,
+        Check::Expiry,
+        Check::NotBefore,
+        Check::Audience,
+        Check::Scope,
+        Check::Type,
+    ];
+
+    /// The name that `auth.jwt_explain` prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Check::Format => "format",
+            Check::Algorithm => "algorithm",
+            Check::Issuer => "issuer",
+            Check::Key => "key",
+            Check::Signature => "signature",
+            Check::Claims => "claims",
+            Check::Expiry => "expiry",
+            Check::NotBefore => "not_before",
+            Check::Audience => "audience",
+            Check::Scope => "scope",
+            Check::Type => "type",
+        }
+    }
+}
+
+/// What a caller can do about a rejection; the edge maps it to a SQLSTATE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The text is no JWT: a defect of the sender.
+    Malformed,
+    /// A well-formed token that is not accepted.
+    Rejected,
+    /// The server lacks a setting or its keys: nothing is wrong with the token as far as is known.
+    Unavailable,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $name:ident => $class:ident, $check:ident, $text:literal;)*) => {
+        /// A stable reason. Its text never changes, so that logs and tests can rely on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[doc = $doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Reason] = &[$(Reason::$name,)*];
+
+            /// The stable text.
+            pub fn text(self) -> &'static str {
+                match self { $(Reason::$name => $text,)* }
+            }
+
+            /// What a caller can do about it.
+            pub fn class(self) -> Class {
+                match self { $(Reason::$name => Class::$class,)* }
+            }
+
+            /// The check that gives this reason.
+            pub fn check(self) -> Check {
+                match self { $(Reason::$name => Check::$check,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// NULL was given for the token.
+    TokenMissing => Malformed, Format, "token missing";
+    /// Longer than [`crate::bounds::MAX_TOKEN_BYTES`].
+    TokenTooLarge => Malformed, Format, "token too large";
+    /// Not the compact serialization of RFC 7515 §7.1.
+    NotCompact => Malformed, Format, "not three parts";
+    /// A part is not unpadded base64url (RFC 7515 §2).
+    NotBase64Url => Malformed, Format, "not base64url";
+    /// The header is not a JSON object with unique members, or `alg`, `kid` or `typ` is not a string.
+    HeaderMalformed => Malformed, Format, "malformed header";
+    /// The header has `crit` (RFC 7515 §4.1.11); no extension is understood.
+    CriticalHeader => Rejected, Format, "critical header not understood";
+    /// `alg` is `none`, unknown, or not in `pg_jwks.allowed_algorithms` (RFC 8725 §3.1).
+    AlgorithmNotAllowed => Rejected, Algorithm, "algorithm not allowed";
+    /// No issuer is configured at all.
+    IssuerNotConfigured => Unavailable, Issuer, "no issuer configured";
+    /// `iss` is missing or no configured issuer (RFC 8725 §3.8).
+    IssuerNotAccepted => Rejected, Issuer, "issuer not accepted";
+    /// The issuer has neither keys nor a place to fetch them from.
+    KeySourceNotConfigured => Unavailable, Key, "no key source configured";
+    /// No keys could be had, and none that were had before may still be used.
+    KeysUnavailable => Unavailable, Key, "keys unavailable";
+    /// The issuer has no key of this `kid` that fits the algorithm.
+    KeyUnknown => Rejected, Key, "key unknown";
+    /// The token has no `kid` and not exactly one key fits.
+    KeyAmbiguous => Rejected, Key, "key ambiguous";
+    /// The key did not make this signature.
+    SignatureInvalid => Rejected, Signature, "signature invalid";
+    /// The payload is not a JSON object.
+    PayloadMalformed => Malformed, Claims, "malformed payload";
+    /// A claim appears twice.
+    DuplicateClaim => Malformed, Claims, "duplicate claim";
+    /// A registered claim is not of its type (RFC 7519 §4.1).
+    ClaimMalformed => Malformed, Claims, "malformed claim";
+    /// No `exp`.
+    ExpiryMissing => Rejected, Expiry, "expiry missing";
+    /// `exp` is not ahead of the present (RFC 7519 §4.1.4).
+    Expired => Rejected, Expiry, "token expired";
+    /// `iat` is further back than `pg_jwks.max_token_age`, or missing where that is set.
+    TooOld => Rejected, Expiry, "token too old";
+    /// `nbf` (RFC 7519 §4.1.5) or `iat` is ahead of the present.
+    NotYetValid => Rejected, NotBefore, "token not yet valid";
+    /// No audience is configured.
+    AudienceNotConfigured => Unavailable, Audience, "no audience configured";
+    /// `aud` is missing or names no accepted audience (RFC 7519 §4.1.3).
+    AudienceNotAccepted => Rejected, Audience, "audience not accepted";
+    /// A required scope is missing (RFC 8693 §4.2, RFC 9068 §2.2.3).
+    ScopeMissing => Rejected, Scope, "scope missing";
+    /// `typ` is not `at+jwt` (RFC 9068 §4).
+    TypeNotAccepted => Rejected, Type, "token type not accepted";
+}
+
+/// A rejection of one token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The stable reason.
+    pub reason: Reason,
+    /// What was expected, as a full sentence. It has no text of the token.
+    pub detail: String,
+    /// What to do about it, as a full sentence, where that is known.
+    pub hint: Option<String>,
+}
+
+impl Rejection {
+    /// A rejection without a hint.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.text(), self.detail)
+    }
+}

@@ -1,0 +1,125 @@
+//! Moments and lengths of time, handed in by the caller.
+
+use serde_json::Value;
+
+use crate::bounds::MAX_NUMERIC_DATE;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// A moment, in microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A length of time, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span(i64);
+
+impl Timestamp {
+    /// The moment `micros` microseconds after the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// The moment `seconds` seconds after the Unix epoch.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(MICROS_PER_SECOND))
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// The time from `earlier` to this moment; negative where `earlier` is later.
+    pub const fn since(self, earlier: Timestamp) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+
+    /// A JSON `NumericDate` (RFC 7519 §2): seconds since the epoch, fractions allowed. `None` where the value is not
+    /// a number or lies outside the years 1970 to 9999.
+    pub fn from_numeric_date(value: &Value) -> Option<Self> {
+        if let Some(seconds) = value.as_i64() {
+            return (0..=MAX_NUMERIC_DATE).contains(&seconds).then(|| Self::from_seconds(seconds));
+        }
+        let seconds = value.as_f64()?;
+        if !(0.0..=MAX_NUMERIC_DATE as f64).contains(&seconds) {
+            return None;
+        }
+        // Rounding down errs towards an earlier expiry. In range, so the cast is exact to the microsecond.
+        Some(Self((seconds * MICROS_PER_SECOND as f64).floor() as i64))
+    }
+}
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Span = Span(0);
+
+    /// `seconds` seconds.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(MICROS_PER_SECOND))
+    }
+
+    /// `millis` milliseconds.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1_000))
+    }
+
+    /// Whole seconds, rounded towards zero.
+    pub const fn seconds(self) -> i64 {
+        self.0 / MICROS_PER_SECOND
+    }
+
+    /// This length times `numerator / denominator`.
+    pub const fn scaled(self, numerator: i64, denominator: i64) -> Self {
+        Self(self.0 / denominator * numerator)
+    }
+
+    /// This length `times` over.
+    pub const fn times(self, times: i64) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
+}
+
+impl std::ops::Add<Span> for Timestamp {
+    type Output = Timestamp;
+
+    fn add(self, span: Span) -> Timestamp {
+        Timestamp(self.0.saturating_add(span.0))
+    }
+}
+
+impl std::ops::Sub<Span> for Timestamp {
+    type Output = Timestamp;
+
+    fn sub(self, span: Span) -> Timestamp {
+        Timestamp(self.0.saturating_sub(span.0))
+    }
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} s", self.seconds())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numeric_dates_may_be_fractional() {
+        assert_eq!(Timestamp::from_numeric_date(&json!(1.5)), Some(Timestamp::from_micros(1_500_000)));
+        assert_eq!(Timestamp::from_numeric_date(&json!(1_700_000_000)), Some(Timestamp::from_seconds(1_700_000_000)));
+        assert_eq!(Timestamp::from_numeric_date(&json!(1.7e9)), Some(Timestamp::from_seconds(1_700_000_000)));
+    }
+
+    #[test]
+    fn numeric_dates_outside_the_calendar_are_none() {
+        for bad in
+            [json!(-1), json!(-0.5), json!(253_402_300_800_i64), json!(u64::MAX), json!(1e300), json!("1"), json!(null)]
+        {
+            assert_eq!(Timestamp::from_numeric_date(&bad), None, "{bad}");
+        }
+    }
+}

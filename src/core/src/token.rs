@@ -1,0 +1,87 @@
+//! The compact serialization of a JWS (RFC 7515 §7.1), parsed and not yet believed.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::bounds::MAX_TOKEN_BYTES;
+use crate::json::{ObjectError, unique_object};
+use crate::rejection::{Reason, Rejection};
+
+/// The header members that matter. `jku`, `x5u`, `x5c` and `jwk` are never read: a token cannot bring its own key
+/// (RFC 8725 §3.10).
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    pub(crate) alg: String,
+    pub(crate) kid: Option<String>,
+    pub(crate) typ: Option<String>,
+}
+
+/// A well-formed token about which nothing is known.
+#[derive(Debug)]
+pub struct Unverified<'t> {
+    pub(crate) header: Header,
+    pub(crate) signing_input: &'t str,
+    pub(crate) signature: &'t str,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) members: Result<Map<String, Value>, ObjectError>,
+}
+
+impl<'t> Unverified<'t> {
+    /// Parses a token: size, three parts, strict base64url, header.
+    pub fn parse(token: &'t [u8]) -> Result<Self, Rejection> {
+        if token.len() > MAX_TOKEN_BYTES {
+            let detail = format!("A token has at most {MAX_TOKEN_BYTES} bytes; this one has {}.", token.len());
+            return Err(Rejection::new(Reason::TokenTooLarge, detail));
+        }
+        let token = std::str::from_utf8(token).map_err(|_| not_base64url())?;
+        let (signing_input, signature) = token.rsplit_once('.').ok_or_else(not_compact)?;
+        let (header, payload) = signing_input.split_once('.').ok_or_else(not_compact)?;
+        if payload.contains('.') {
+            return Err(not_compact());
+        }
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| not_base64url())?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| not_base64url())?;
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| not_base64url())?;
+        let header = parse_header(&header)?;
+        let members = unique_object(&payload);
+        Ok(Self { header, signing_input, signature, payload, members })
+    }
+
+    /// What the token says of its issuer.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.members.as_ref().ok()?.get("iss")?.as_str()
+    }
+}
+
+fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
+    let malformed = |detail: &str| Rejection::new(Reason::HeaderMalformed, detail);
+    let members = unique_object(bytes).map_err(|error| match error {
+        ObjectError::NotAnObject => malformed("The header is not a JSON object."),
+        ObjectError::Duplicate => malformed("A header parameter appears twice."),
+    })?;
+    // No extension is understood, so each that claims to be critical must be refused (RFC 7515 §4.1.11). An
+    // unencoded payload (RFC 7797) is one of them.
+    if members.contains_key("crit") {
+        return Err(Rejection::new(
+            Reason::CriticalHeader,
+            "Header parameter \"crit\" names extensions; none is supported.",
+        ));
+    }
+    let text = |name: &str| match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(malformed(&format!("Header parameter \"{name}\" is not a string."))),
+    };
+    let alg = text("alg")?.ok_or_else(|| malformed("The header has no \"alg\"."))?;
+    Ok(Header { alg, kid: text("kid")?, typ: text("typ")? })
+}
+
+fn not_compact() -> Rejection {
+    Rejection::new(Reason::NotCompact, "A JWT has three parts separated by dots.")
+        .hint("Pass the token alone, without \"Bearer \" before it. Encrypted tokens (JWE) are not supported.")
+}
+
+fn not_base64url() -> Rejection {
+    Rejection::new(Reason::NotBase64Url, "Each part of a JWT is base64url without padding.")
+}

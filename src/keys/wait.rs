@@ -1,0 +1,123 @@
+//! Fetching on a thread while the backend waits on its latch, so that cancel, `statement_timeout` and shutdown
+//! interrupt the wait.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+use std::{mem, ptr, thread};
+
+use pgrx::pg_sys;
+
+use super::fetch::{Fetched, Request, fetch};
+
+/// A fetch under way. Its thread touches nothing of PostgreSQL and ends by itself within the request's timeouts.
+pub struct Fetching {
+    result: Receiver<Result<Fetched, String>>,
+    done: UnixStream,
+}
+
+/// How far a fetch is.
+pub enum Progress {
+    /// Not done.
+    UnderWay,
+    /// Done.
+    Done(Result<Fetched, String>),
+}
+
+impl Fetching {
+    /// Starts a thread that fetches.
+    pub fn begin(request: Request) -> io::Result<Self> {
+        let (sender, result) = channel();
+        let (done, signal) = UnixStream::pair()?;
+        done.set_nonblocking(true)?;
+        // PostgreSQL's signal handlers must run on the backend's own thread. The new one inherits this mask.
+        let _blocked = SignalsBlocked::new();
+        thread::Builder::new().name("pg_jwks fetch".into()).spawn(move || {
+            // The socket closes when this ends, also by a panic, and that is what the backend waits for.
+            let _signal = signal;
+            // The backend may have given up waiting.
+            let _ = sender.send(fetch(&request));
+        })?;
+        Ok(Self { result, done })
+    }
+
+    /// How far it is.
+    pub fn progress(&mut self) -> Progress {
+        match self.result.try_recv() {
+            Ok(result) => Progress::Done(result),
+            Err(TryRecvError::Empty) => Progress::UnderWay,
+            Err(TryRecvError::Disconnected) => Progress::Done(Err("The fetch ended unexpectedly.".into())),
+        }
+    }
+
+    /// What to wait for.
+    pub fn readiness(&self) -> Readiness {
+        Readiness(self.done.try_clone().map(OwnedFd::from))
+    }
+}
+
+/// Becomes ready when a fetch is done.
+pub struct Readiness(io::Result<OwnedFd>);
+
+impl Readiness {
+    /// Waits, at most `timeout` and a moment for the thread to end; false where that was not enough. Raises where the
+    /// wait is cancelled.
+    pub fn wait(self, timeout: Duration) -> bool {
+        const MOMENT: Duration = Duration::from_millis(250);
+        let Ok(socket) = self.0 else { return false };
+        let deadline = Instant::now() + timeout + MOMENT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let events =
+                pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+            // SAFETY: the latch is this backend's own and the socket is open.
+            let happened = unsafe {
+                let happened = pg_sys::WaitLatchOrSocket(
+                    pg_sys::MyLatch,
+                    events as i32,
+                    socket.as_raw_fd(),
+                    i64::try_from(left.as_millis()).unwrap_or(0),
+                    pg_sys::PG_WAIT_EXTENSION,
+                );
+                if happened & pg_sys::WL_LATCH_SET as i32 != 0 {
+                    pg_sys::ResetLatch(pg_sys::MyLatch);
+                }
+                happened
+            };
+            pgrx::check_for_interrupts!();
+            if happened & pg_sys::WL_SOCKET_READABLE as i32 != 0 {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
+    }
+}
+
+/// All signals are blocked on this thread while this lives.
+struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    fn new() -> Self {
+        // SAFETY: both sets are initialised before they are read.
+        unsafe {
+            let mut all: libc::sigset_t = mem::zeroed();
+            let mut before: libc::sigset_t = mem::zeroed();
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the set was filled in `new`.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut());
+        }
+    }
+}

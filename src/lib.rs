@@ -1,0 +1,30 @@
+//! pg_jwks: verified JWT identities for PostgreSQL row-level security.
+//!
+//! The verification itself is in the crate `pg_jwks_core`. This crate is its PostgreSQL edge, and arrows run one way:
+//! core ← settings ← keys, session ← api.
+//!
+//! The SQL that the extension installs is `sql/pg_jwks--VERSION.sql`.
+
+mod api;
+mod hooks;
+mod identity;
+mod keys;
+mod readers;
+mod report;
+mod session;
+mod settings;
+mod verification;
+
+use pgrx::prelude::*;
+
+pgrx::pg_module_magic!();
+
+/// Called by PostgreSQL when the library is loaded: once in a backend, or once in the postmaster when preloaded.
+#[allow(non_snake_case)]
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+    session::define();
+    settings::reserve_prefix();
+    hooks::install();
+}

@@ -1,0 +1,159 @@
+//! The readers without arguments: what policies call for each row.
+//!
+//! They are written against PostgreSQL's function interface directly. A call costs two comparisons and hands out a
+//! value that the call site made at its first row and keeps as long as its expression lives, so that it stays valid
+//! in an open cursor when the identity changes.
+
+use std::cell::Cell;
+
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
+
+use crate::identity::{Derived, copied, with_derived};
+use crate::report::raise_expired;
+use crate::session::{Identity, identity};
+use crate::settings;
+
+/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
+pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+unsafe extern "C-unwind" {
+    // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the reader itself. This one
+    // returns a variable and cannot raise.
+    safe fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
+}
+
+/// A claim in PostgreSQL's type.
+enum Value {
+    /// Passed by value.
+    Plain(pg_sys::Datum),
+    /// Passed by reference, of this length; -1 for a varlena.
+    Reference(pg_sys::Datum, i32),
+}
+
+impl Value {
+    fn datum_in(self, context: pg_sys::MemoryContext) -> pg_sys::Datum {
+        match self {
+            Self::Plain(datum) => datum,
+            // SAFETY: the projections below give each value the length of its type.
+            Self::Reference(datum, length) => unsafe { copied(datum, length, context) },
+        }
+    }
+}
+
+/// What a call site keeps in `fn_extra`.
+struct CallSite {
+    serial: u64,
+    datum: Option<pg_sys::Datum>,
+}
+
+thread_local! {
+    /// The moment that was last found to be before some identity's end: (serial, statement start).
+    static UNEXPIRED: Cell<(u64, i64)> = const { Cell::new((0, 0)) };
+}
+
+/// The identity in force, where its token has not expired when the present statement began. Raises 28000 where it
+/// has.
+#[inline]
+pub fn unexpired_identity() -> Option<Identity> {
+    let identity = identity()?;
+    let start = GetCurrentStatementStartTimestamp();
+    if UNEXPIRED.get() != (identity.serial, start) {
+        if start.saturating_add(POSTGRES_EPOCH_MICROS) >= identity.expires.saturating_add(settings::leeway_micros()) {
+            raise_expired();
+        }
+        UNEXPIRED.set((identity.serial, start));
+    }
+    Some(identity)
+}
+
+type Project = fn(Identity, &Derived) -> Option<Value>;
+
+#[inline]
+unsafe fn read(fcinfo: pg_sys::FunctionCallInfo, project: Project) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL passes a call frame; `fn_extra` is ours, NULL at first, and points to what `first_call` put
+    // there, in memory that lives as long as `flinfo`.
+    unsafe {
+        let datum = unexpired_identity().and_then(|identity| {
+            let site = (*fcinfo).flinfo.as_ref().and_then(|info| info.fn_extra.cast::<CallSite>().as_ref());
+            match site {
+                Some(site) if site.serial == identity.serial => site.datum,
+                _ => first_call(fcinfo, identity, project),
+            }
+        });
+        (*fcinfo).isnull = datum.is_none();
+        datum.unwrap_or(pg_sys::Datum::null())
+    }
+}
+
+#[cold]
+unsafe fn first_call(fcinfo: pg_sys::FunctionCallInfo, identity: Identity, project: Project) -> Option<pg_sys::Datum> {
+    let value = with_derived(identity, |derived| project(identity, derived));
+    // SAFETY: as in `read`. Without `flinfo` (a direct call from C) the value goes to the caller's memory context.
+    unsafe {
+        let Some(info) = (*fcinfo).flinfo.as_mut() else {
+            return value.map(|value| value.datum_in(pg_sys::CurrentMemoryContext));
+        };
+        let datum = value.map(|value| value.datum_in(info.fn_mcxt));
+        // A former value is not freed: an open cursor may still point to it. It goes with the expression.
+        let site = pg_sys::MemoryContextAlloc(info.fn_mcxt, size_of::<CallSite>()).cast::<CallSite>();
+        site.write(CallSite { serial: identity.serial, datum });
+        info.fn_extra = site.cast();
+        datum
+    }
+}
+
+/// Exports a reader as a function of PostgreSQL's version-1 calling convention.
+macro_rules! reader {
+    ($symbol:ident, $info:ident, $project:expr) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
+            const INFO: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &INFO
+        }
+
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        #[pg_guard]
+        pub unsafe extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: PostgreSQL calls this with a call frame.
+            unsafe { read(fcinfo, $project) }
+        }
+    };
+}
+
+reader!(pg_jwks_jwt, pg_finfo_pg_jwks_jwt, |_, claims| Some(Value::Reference(claims.jsonb, -1)));
+reader!(pg_jwks_user_id, pg_finfo_pg_jwks_user_id, |_, claims| text(claims, "sub"));
+reader!(pg_jwks_role, pg_finfo_pg_jwks_role, |_, claims| text(claims, "role"));
+reader!(pg_jwks_email, pg_finfo_pg_jwks_email, |_, claims| text(claims, "email"));
+reader!(pg_jwks_uid, pg_finfo_pg_jwks_uid, |_, claims| claims.claims.uuid().and_then(uuid));
+reader!(pg_jwks_organization, pg_finfo_pg_jwks_organization, |_, claims| {
+    claims.claims.organization().and_then(|_| field(claims, "o", pg_sys::jsonb_object_field))
+});
+reader!(pg_jwks_organization_id, pg_finfo_pg_jwks_organization_id, |_, claims| {
+    claims.claims.organization_id().and_then(uuid)
+});
+reader!(pg_jwks_expires_at, pg_finfo_pg_jwks_expires_at, |identity, _| {
+    (identity.expires - POSTGRES_EPOCH_MICROS).into_datum().map(Value::Plain)
+});
+
+fn uuid(bytes: [u8; 16]) -> Option<Value> {
+    pgrx::Uuid::from_bytes(bytes).into_datum().map(|datum| Value::Reference(datum, 16))
+}
+
+/// A claim at the top level as text; NULL where it is missing or JSON null.
+fn text(claims: &Derived, name: &str) -> Option<Value> {
+    field(claims, name, pg_sys::jsonb_object_field_text)
+}
+
+/// Applies one of PostgreSQL's `->` operators.
+fn field(
+    claims: &Derived,
+    name: &str,
+    operator: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum,
+) -> Option<Value> {
+    // SAFETY: both operators take a jsonb and a text.
+    unsafe { direct_function_call_as_datum(operator, &[Some(claims.jsonb), name.into_datum()]) }
+        .map(|datum| Value::Reference(datum, -1))
+}

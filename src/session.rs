@@ -1,0 +1,247 @@
+//! The identity of the session: one guarded setting, `pg_jwks.session`, and its only writer.
+//!
+//! The value is the verified claims as ASCII JSON. The check hook refuses every non-empty value that this module did
+//! not set itself, so PostgreSQL's own machinery gives the rest: transactions, savepoints, SET LOCAL, RESET, DISCARD
+//! and parallel workers treat the identity as they treat any setting.
+//!
+//! One thing that machinery does is unwanted: the rollback after a failed `jwt_session_init` restores the identity
+//! before it. So each identity has a serial number, and a failure revokes all of them up to the present one, outside
+//! of the transaction.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::mem::size_of;
+use std::ptr;
+
+use pg_jwks_core::claims::ClaimSet;
+use pgrx::pg_sys;
+use pgrx::prelude::PgSqlErrorCode;
+
+use crate::report::refuse_setting;
+
+const NAME: &CStr = c"pg_jwks.session";
+
+/// What PostgreSQL keeps beside each value of the setting, and restores with it.
+#[derive(Clone, Copy)]
+struct Stamp {
+    serial: u64,
+    expires: i64,
+}
+
+struct State {
+    /// The stamp of the value in force; NULL without identity. The assign hook alone sets it.
+    stamp: Cell<*const Stamp>,
+    /// Identities up to this serial are gone, whatever a rollback restores.
+    revoked: Cell<u64>,
+    /// The serial of the newest identity.
+    newest: Cell<u64>,
+}
+
+thread_local! {
+    static STATE: State = const {
+        State { stamp: Cell::new(ptr::null()), revoked: Cell::new(0), newest: Cell::new(0) }
+    };
+    /// The value that `set` is about to assign, with its expiry.
+    static PENDING: RefCell<Option<(CString, i64)>> = const { RefCell::new(None) };
+}
+
+/// The variable of the setting. PostgreSQL alone writes it.
+struct Variable(Cell<*mut c_char>);
+
+// SAFETY: a backend has one thread that touches PostgreSQL's memory; the fetching thread never does.
+unsafe impl Sync for Variable {}
+
+static VALUE: Variable = Variable(Cell::new(ptr::null_mut()));
+
+/// The identity in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Tells identities of this backend apart.
+    pub serial: u64,
+    /// `exp`, in microseconds since the Unix epoch.
+    pub expires: i64,
+}
+
+/// The identity in force, if there is one. Whether it has expired is for the reader to check.
+#[inline]
+pub fn identity() -> Option<Identity> {
+    STATE.with(|state| {
+        // SAFETY: the assign hook sets the pointer to the `extra` block of the value in force, which PostgreSQL
+        // frees only after it has assigned another one.
+        let stamp = unsafe { state.stamp.get().as_ref() }?;
+        (stamp.serial > state.revoked.get()).then_some(Identity { serial: stamp.serial, expires: stamp.expires })
+    })
+}
+
+/// The claims of the identity in force, as ASCII JSON.
+pub fn json() -> String {
+    // SAFETY: the variable is NULL or a C string that stays until the next assignment.
+    let value = unsafe { VALUE.0.get().as_ref().map(|first| CStr::from_ptr(first)) };
+    value.map_or(String::new(), |value| value.to_string_lossy().into_owned())
+}
+
+/// Defines the setting.
+pub fn define() {
+    // SAFETY: the name and the variable are static, and the hooks neither raise nor unwind.
+    unsafe {
+        pg_sys::DefineCustomStringVariable(
+            NAME.as_ptr(),
+            c"The claims of the session's verified identity.".as_ptr(),
+            c"Set by auth.jwt_session_init() only.".as_ptr(),
+            VALUE.0.as_ptr(),
+            ptr::null(),
+            pg_sys::GucContext::PGC_USERSET,
+            (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE | pg_sys::GUC_DISALLOW_IN_FILE) as i32,
+            Some(check),
+            Some(assign),
+            Some(show),
+        );
+    }
+}
+
+/// No identity up to the present one will be seen again, unless the guard is told that all went well. Whatever ends
+/// the guard's scope, an error, a cancel or a panic included, the session fails closed.
+#[must_use]
+pub struct Attempt {
+    revoked_before: u64,
+}
+
+/// Begins to set an identity: until [`Attempt::set`] the session has none.
+pub fn attempt() -> Attempt {
+    STATE.with(|state| Attempt { revoked_before: state.revoked.replace(state.newest.get()) })
+}
+
+impl Attempt {
+    /// Sets the identity, for the session or for the transaction, as `set_config` does.
+    pub fn set(self, json: &str, expires: i64, is_local: bool) {
+        let Ok(value) = CString::new(json) else {
+            unreachable!("JSON text has no NUL");
+        };
+        PENDING.set(Some((value.clone(), expires)));
+        let _pending = ClearPending;
+        assign_value(value.as_ptr(), is_local);
+        STATE.with(|state| state.revoked.set(self.revoked_before));
+    }
+}
+
+struct ClearPending;
+
+impl Drop for ClearPending {
+    fn drop(&mut self) {
+        PENDING.set(None);
+    }
+}
+
+/// Back to the identity that the session began with: none, or that of its login.
+pub fn clear() {
+    assign_value(ptr::null(), false);
+}
+
+/// Removes a revoked identity from the setting, so that parallel workers do not inherit it. Called before each
+/// statement is executed; a rollback may bring the identity back, and then the next statement removes it again.
+#[inline]
+pub fn remove_revoked() {
+    let revoked = STATE.with(|state| {
+        // SAFETY: as in `identity`.
+        unsafe { state.stamp.get().as_ref() }.is_some_and(|stamp| stamp.serial <= state.revoked.get())
+    });
+    if revoked {
+        assign_value(c"".as_ptr(), false);
+    }
+}
+
+fn assign_value(value: *const c_char, is_local: bool) {
+    let action = match is_local {
+        true => pg_sys::GucAction::GUC_ACTION_LOCAL,
+        false => pg_sys::GucAction::GUC_ACTION_SET,
+    };
+    // SAFETY: both strings outlive the call, which copies what it keeps. It raises where a setting cannot be changed,
+    // in a parallel operation for example.
+    unsafe {
+        pg_sys::set_config_option(
+            NAME.as_ptr(),
+            value,
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+unsafe extern "C-unwind" fn check(
+    value: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes a pointer to a C string or NULL, valid during the call.
+    let Some(text) = (unsafe { (*value).as_ref().map(|first| CStr::from_ptr(first)) }) else {
+        return true;
+    };
+    if text.is_empty() {
+        return true;
+    }
+    let Some(expires) = expiry_of_own_value(text) else {
+        refuse_setting(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "parameter \"pg_jwks.session\" cannot be set directly",
+            "It holds the verified claims of the session's identity.",
+            "Call auth.jwt_session_init() with a token.",
+        );
+        return false;
+    };
+    let serial = STATE.with(|state| {
+        state.newest.set(state.newest.get() + 1);
+        state.newest.get()
+    });
+    // SAFETY: `malloc_for_guc` returns NULL or a block of the size and alignment of any C type; PostgreSQL frees it.
+    unsafe {
+        let block = malloc_for_guc(size_of::<Stamp>()).cast::<Stamp>();
+        if block.is_null() {
+            return false;
+        }
+        block.write(Stamp { serial, expires });
+        *extra = block.cast();
+    }
+    true
+}
+
+/// `exp` of a value that this module is setting, or that a parallel worker takes over from its leader, where this
+/// module set it. `None` for any other value.
+fn expiry_of_own_value(text: &CStr) -> Option<i64> {
+    let pending = PENDING.with_borrow(|pending| match pending {
+        Some((value, expires)) if value.as_c_str() == text => Some(*expires),
+        _ => None,
+    });
+    // SAFETY: a plain read of a flag.
+    if pending.is_some() || unsafe { !pg_sys::InitializingParallelWorker } {
+        return pending;
+    }
+    let claims = ClaimSet::from_verified_json(text.to_str().ok()?)?;
+    claims.expires().map(|expires| expires.micros())
+}
+
+/// Memory that guc.c may free.
+unsafe fn malloc_for_guc(size: usize) -> *mut c_void {
+    // SAFETY: guc.c frees `extra` with free() up to PostgreSQL 15 and with its own allocator from 16 on.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return libc::malloc(size);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::guc_malloc(pg_sys::LOG as i32, size);
+    }
+}
+
+unsafe extern "C-unwind" fn assign(_value: *const c_char, extra: *mut c_void) {
+    STATE.with(|state| state.stamp.set(extra.cast()));
+}
+
+/// Shows a revoked identity as what it is: none.
+unsafe extern "C-unwind" fn show() -> *const c_char {
+    match identity() {
+        Some(_) => VALUE.0.get(),
+        None => c"".as_ptr(),
+    }
+}

@@ -1,0 +1,147 @@
+//! Every setting `pg_jwks.*` but the identity itself, and one typed snapshot of them.
+
+mod check;
+mod define;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pg_jwks_core::freshness::Limits;
+use pg_jwks_core::policy;
+use pg_jwks_core::providers::{Providers, TrustSettings};
+use pg_jwks_core::time::Span;
+use pgrx::guc::{GucSetting, PostgresGucEnum};
+
+pub use define::{define, reserve_prefix};
+
+type Text = GucSetting<Option<CString>>;
+
+static ISSUER: Text = GucSetting::<Option<CString>>::new(None);
+static AUDIENCE: Text = GucSetting::<Option<CString>>::new(None);
+static JWKS_URI: Text = GucSetting::<Option<CString>>::new(None);
+static JWKS: Text = GucSetting::<Option<CString>>::new(None);
+static PROVIDERS: Text = GucSetting::<Option<CString>>::new(None);
+static ALLOWED_ALGORITHMS: Text =
+    GucSetting::<Option<CString>>::new(Some(c"RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"));
+static REQUIRED_SCOPE: Text = GucSetting::<Option<CString>>::new(None);
+static ROLE_CLAIM: Text = GucSetting::<Option<CString>>::new(Some(c"role"));
+static CA_FILE: Text = GucSetting::<Option<CString>>::new(None);
+static TOKEN_TYPE: GucSetting<TokenType> = GucSetting::<TokenType>::new(TokenType::Any);
+static LEEWAY: GucSetting<i32> = GucSetting::<i32>::new(30);
+static MAX_TOKEN_AGE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static JWKS_CACHE_TTL: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static JWKS_REFRESH_COOLDOWN: GucSetting<i32> = GucSetting::<i32>::new(30);
+static JWKS_MAX_STALE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
+static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2000);
+static FETCH_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
+static ALLOW_INSECURE_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
+static TOKEN_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(128);
+
+/// `pg_jwks.token_type`.
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum TokenType {
+    #[name = c"any"]
+    Any,
+    #[name = c"access"]
+    Access,
+}
+
+/// The settings in force, parsed.
+pub struct Settings {
+    /// The trusted issuers; the error is a full sentence.
+    pub providers: Result<Providers, String>,
+    /// How long keys live.
+    pub limits: Limits,
+    /// How keys are fetched.
+    pub network: Network,
+    /// Verified tokens to remember.
+    pub token_cache_size: usize,
+}
+
+/// How keys are fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Network {
+    /// Bound of setting up a connection.
+    pub connect_timeout: Duration,
+    /// Bound of a whole fetch, discovery included.
+    pub fetch_timeout: Duration,
+    /// Trust roots besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Whether plain `http:` may be used.
+    pub allow_insecure_http: bool,
+}
+
+thread_local! {
+    static GENERATION: Cell<u64> = const { Cell::new(0) };
+    static SNAPSHOT: RefCell<Option<(u64, Rc<Settings>)>> = const { RefCell::new(None) };
+}
+
+/// The settings in force. They are parsed again only after one of them has changed.
+pub fn current() -> Rc<Settings> {
+    let generation = GENERATION.get();
+    SNAPSHOT.with_borrow_mut(|snapshot| match snapshot {
+        Some((of, settings)) if *of == generation => settings.clone(),
+        _ => {
+            let settings = Rc::new(parse());
+            *snapshot = Some((generation, settings.clone()));
+            settings
+        }
+    })
+}
+
+/// The allowed clock skew in microseconds, read at each statement.
+pub fn leeway_micros() -> i64 {
+    i64::from(LEEWAY.get()) * 1_000_000
+}
+
+/// A setting has been assigned.
+fn changed() {
+    GENERATION.set(GENERATION.get() + 1);
+}
+
+fn parse() -> Settings {
+    let text = |setting: &Text| setting.get().and_then(|value| value.into_string().ok());
+    let seconds = |setting: &GucSetting<i32>| Span::from_seconds(setting.get().into());
+    let millis = |setting: &GucSetting<i32>| Duration::from_millis(setting.get().try_into().unwrap_or(0));
+    let (issuer, audience, jwks_uri, jwks) = (text(&ISSUER), text(&AUDIENCE), text(&JWKS_URI), text(&JWKS));
+    let (providers, required_scope) = (text(&PROVIDERS), text(&REQUIRED_SCOPE));
+    let trust = TrustSettings {
+        issuer: issuer.as_deref(),
+        audience: audience.as_deref(),
+        jwks_uri: nonempty(&jwks_uri),
+        jwks: nonempty(&jwks),
+        providers: nonempty(&providers),
+        allowed_algorithms: &text(&ALLOWED_ALGORITHMS).unwrap_or_default(),
+        required_scope: required_scope.as_deref(),
+        role_claim: &text(&ROLE_CLAIM).unwrap_or_default(),
+        token_type: match TOKEN_TYPE.get() {
+            TokenType::Any => policy::TokenType::Any,
+            TokenType::Access => policy::TokenType::Access,
+        },
+        leeway: seconds(&LEEWAY),
+        max_token_age: Some(seconds(&MAX_TOKEN_AGE)).filter(|age| *age > Span::ZERO),
+    };
+    Settings {
+        providers: Providers::assemble(&trust),
+        limits: Limits {
+            ttl: seconds(&JWKS_CACHE_TTL),
+            cooldown: seconds(&JWKS_REFRESH_COOLDOWN),
+            max_stale: seconds(&JWKS_MAX_STALE),
+        },
+        network: Network {
+            connect_timeout: millis(&CONNECT_TIMEOUT),
+            fetch_timeout: millis(&FETCH_TIMEOUT),
+            ca_file: nonempty(&text(&CA_FILE)).map(PathBuf::from),
+            allow_insecure_http: ALLOW_INSECURE_HTTP.get(),
+        },
+        token_cache_size: TOKEN_CACHE_SIZE.get().try_into().unwrap_or(0),
+    }
+}
+
+/// An empty setting is an unset one.
+fn nonempty(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.trim().is_empty())
+}
