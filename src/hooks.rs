@@ -1,40 +1,21 @@
-//! Two hooks: no parallel worker inherits a revoked identity, and no token reaches the server log.
+//! One hook: no token reaches the server log.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 
 use pg_jwks_core::redaction;
 use pgrx::pg_sys;
-use pgrx::prelude::*;
-
-use crate::session;
 
 thread_local! {
-    static NEXT_EXECUTOR_START: Cell<pg_sys::ExecutorStart_hook_type> = const { Cell::new(None) };
     static NEXT_EMIT_LOG: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
 
-/// Installs the hooks before those of libraries that were loaded earlier.
+/// Installs the hook before those of libraries that were loaded earlier.
 pub fn install() {
-    // SAFETY: hook variables are set while the library is loaded, as PostgreSQL prescribes.
+    // SAFETY: a hook variable is set while the library is loaded, as PostgreSQL prescribes.
     unsafe {
-        NEXT_EXECUTOR_START.set(pg_sys::ExecutorStart_hook);
-        pg_sys::ExecutorStart_hook = Some(executor_start);
         NEXT_EMIT_LOG.set(pg_sys::emit_log_hook);
         pg_sys::emit_log_hook = Some(emit_log);
-    }
-}
-
-/// Every plan that can start parallel workers passes here.
-#[pg_guard]
-unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
-    session::remove_revoked();
-    // SAFETY: the arguments go on as they came.
-    unsafe {
-        match NEXT_EXECUTOR_START.get() {
-            Some(next) => pg_sys::ffi::pg_guard_ffi_boundary(|| next(query, flags)),
-            None => pg_sys::standard_ExecutorStart(query, flags),
-        }
     }
 }
 

@@ -18,9 +18,10 @@ use crate::settings;
 pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 unsafe extern "C-unwind" {
-    // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the reader itself. This one
-    // returns a variable and cannot raise.
+    // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the reader itself. These
+    // return a variable and cannot raise.
     safe fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
+    safe fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
 }
 
 /// A claim in PostgreSQL's type.
@@ -53,11 +54,11 @@ thread_local! {
 }
 
 /// The identity in force, where its token has not expired when the present statement began. Raises 28000 where it
-/// has.
+/// has. A transaction that a procedure began is later than the client's statement, and counts as one.
 #[inline]
 pub fn unexpired_identity() -> Option<Identity> {
     let identity = identity()?;
-    let start = GetCurrentStatementStartTimestamp();
+    let start = GetCurrentStatementStartTimestamp().max(GetCurrentTransactionStartTimestamp());
     if UNEXPIRED.get() != (identity.serial, start) {
         if start.saturating_add(POSTGRES_EPOCH_MICROS) >= identity.expires.saturating_add(settings::leeway_micros()) {
             raise_expired();

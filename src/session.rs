@@ -6,7 +6,8 @@
 //!
 //! One thing that machinery does is unwanted: the rollback after a failed `jwt_session_init` restores the identity
 //! before it. So each identity has a serial number, and a failure revokes all of them up to the present one, outside
-//! of the transaction.
+//! of the transaction. A revoked value is erased where it stands, and when a rollback brings it back; what PostgreSQL
+//! hands to parallel workers, whichever way they are started, is then an empty string.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -29,7 +30,7 @@ struct Stamp {
 }
 
 struct State {
-    /// The stamp of the value in force; NULL without identity. The assign hook alone sets it.
+    /// The stamp of the identity in force; NULL without one.
     stamp: Cell<*const Stamp>,
     /// Identities up to this serial are gone, whatever a rollback restores.
     revoked: Cell<u64>,
@@ -69,7 +70,7 @@ pub fn identity() -> Option<Identity> {
         // SAFETY: the assign hook sets the pointer to the `extra` block of the value in force, which PostgreSQL
         // frees only after it has assigned another one.
         let stamp = unsafe { state.stamp.get().as_ref() }?;
-        (stamp.serial > state.revoked.get()).then_some(Identity { serial: stamp.serial, expires: stamp.expires })
+        Some(Identity { serial: stamp.serial, expires: stamp.expires })
     })
 }
 
@@ -94,7 +95,7 @@ pub fn define() {
             (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE | pg_sys::GUC_DISALLOW_IN_FILE) as i32,
             Some(check),
             Some(assign),
-            Some(show),
+            None,
         );
     }
 }
@@ -108,7 +109,10 @@ pub struct Attempt {
 
 /// Begins to set an identity: until [`Attempt::set`] the session has none.
 pub fn attempt() -> Attempt {
-    STATE.with(|state| Attempt { revoked_before: state.revoked.replace(state.newest.get()) })
+    STATE.with(|state| {
+        state.stamp.set(ptr::null());
+        Attempt { revoked_before: state.revoked.replace(state.newest.get()) }
+    })
 }
 
 impl Attempt {
@@ -121,6 +125,15 @@ impl Attempt {
         let _pending = ClearPending;
         assign_value(value.as_ptr(), is_local);
         STATE.with(|state| state.revoked.set(self.revoked_before));
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // SAFETY: without an identity the value is NULL or empty, so a non-empty one is a copy that guc.c made for
+        // `assign_value`.
+        unsafe { erase(VALUE.0.get()) };
     }
 }
 
@@ -135,19 +148,6 @@ impl Drop for ClearPending {
 /// Back to the identity that the session began with: none, or that of its login.
 pub fn clear() {
     assign_value(ptr::null(), false);
-}
-
-/// Removes a revoked identity from the setting, so that parallel workers do not inherit it. Called before each
-/// statement is executed; a rollback may bring the identity back, and then the next statement removes it again.
-#[inline]
-pub fn remove_revoked() {
-    let revoked = STATE.with(|state| {
-        // SAFETY: as in `identity`.
-        unsafe { state.stamp.get().as_ref() }.is_some_and(|stamp| stamp.serial <= state.revoked.get())
-    });
-    if revoked {
-        assign_value(c"".as_ptr(), false);
-    }
 }
 
 fn assign_value(value: *const c_char, is_local: bool) {
@@ -234,14 +234,29 @@ unsafe fn malloc_for_guc(size: usize) -> *mut c_void {
     }
 }
 
-unsafe extern "C-unwind" fn assign(_value: *const c_char, extra: *mut c_void) {
-    STATE.with(|state| state.stamp.set(extra.cast()));
+unsafe extern "C-unwind" fn assign(value: *const c_char, extra: *mut c_void) {
+    let stamp: *const Stamp = extra.cast();
+    STATE.with(|state| {
+        // SAFETY: `extra` is what the check hook made for this value, or NULL.
+        let revoked = unsafe { stamp.as_ref() }.is_some_and(|stamp| stamp.serial <= state.revoked.get());
+        if revoked {
+            // SAFETY: only values that the check hook let pass have a stamp, and those are copies that guc.c made.
+            unsafe { erase(value.cast_mut()) };
+        }
+        state.stamp.set(if revoked { ptr::null() } else { stamp });
+    });
 }
 
-/// Shows a revoked identity as what it is: none.
-unsafe extern "C-unwind" fn show() -> *const c_char {
-    match identity() {
-        Some(_) => VALUE.0.get(),
-        None => c"".as_ptr(),
+/// Makes a value of the setting the empty string, for all of PostgreSQL's references to it.
+///
+/// # Safety
+///
+/// The value must be NULL or a C string that guc.c allocated. It keeps neither its length nor a copy.
+unsafe fn erase(value: *mut c_char) {
+    // SAFETY: by contract; the terminating NUL stays.
+    unsafe {
+        if !value.is_null() {
+            ptr::write_bytes(value, 0, CStr::from_ptr(value).count_bytes());
+        }
     }
 }

@@ -1,0 +1,173 @@
+//! The server that the tests share, and the statements they have in common.
+
+use std::sync::LazyLock;
+
+use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, now, pg_error};
+use postgres::Client;
+use postgres::types::FromSqlOwned;
+use serde_json::{Value, json};
+
+/// The issuer of good tokens.
+pub const ISSUER: &str = "https://issuer.test";
+
+/// Its key; the server has the public half in `pg_jwks.jwks`.
+pub static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
+
+/// A key that nobody published, under the same name.
+pub static FORGER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
+
+/// Loads the library at the first call of one of its functions, as most installations do.
+static SERVER: LazyLock<Cluster> = LazyLock::new(|| started(options()));
+
+/// Each test may open parallel workers, whatever the others do.
+const WORKERS: &str = "64";
+
+/// A server that trusts [`ISSUER`].
+pub fn options() -> pg_test::cluster::Options {
+    Cluster::options()
+        .setting("pg_jwks.issuer", ISSUER)
+        .setting("pg_jwks.audience", "app")
+        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
+        .setting("max_worker_processes", WORKERS)
+        .setting("max_parallel_workers", WORKERS)
+        .setting("max_connections", "150")
+        .setting("autovacuum", "off")
+}
+
+/// Starts a server whose databases have the extension, two roles, and two tables that show each user their own rows:
+/// `note` with one row for each of alice, bob and carol, and `big` with 10,000 for each of them.
+pub fn started(options: pg_test::cluster::Options) -> Cluster {
+    let cluster = options.start();
+    let mut template = cluster.connect("postgres", "template1");
+    template
+        .batch_execute(
+            "CREATE EXTENSION pg_jwks;
+             CREATE ROLE app LOGIN; CREATE ROLE other LOGIN;
+             GRANT ALL ON SCHEMA public TO app, other;
+             CREATE TABLE note (id int, owner text, body text);
+             CREATE TABLE big (id int, owner text);
+             INSERT INTO note VALUES (1, 'alice', 'a'), (2, 'bob', 'b'), (3, 'carol', 'c');
+             INSERT INTO big SELECT n, ('{alice,bob,carol}'::text[])[n % 3 + 1] FROM generate_series(1, 30000) n;
+             ANALYZE note, big;
+             ALTER TABLE note ENABLE ROW LEVEL SECURITY;
+             ALTER TABLE big ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY own ON note USING (owner = auth.user_id());
+             CREATE POLICY own ON big USING (owner = auth.user_id());
+             GRANT ALL ON note, big TO PUBLIC;",
+        )
+        .expect("the schema");
+    drop(template);
+    cluster.client().batch_execute("CREATE DATABASE app").expect("CREATE DATABASE");
+    cluster
+}
+
+/// The shared server.
+pub fn server() -> &'static Cluster {
+    &SERVER
+}
+
+/// A session of role `app`, which owns nothing and is no superuser, in the database `app`.
+pub fn session() -> Client {
+    server().connect("app", "app")
+}
+
+/// A session of the superuser in the database `app`.
+pub fn superuser() -> Client {
+    server().connect("postgres", "app")
+}
+
+/// A database of its own, for a test that changes settings or objects.
+pub fn database(name: &str) -> &str {
+    server().client().batch_execute(&format!("CREATE DATABASE {name}")).expect("CREATE DATABASE");
+    name
+}
+
+/// A good token for an hour.
+pub fn token(sub: &str) -> String {
+    KEY.sign(&claims(ISSUER, sub))
+}
+
+/// A good token with more claims, or others.
+pub fn token_with(more: Value) -> String {
+    let mut all = claims(ISSUER, "alice");
+    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    KEY.sign(&all)
+}
+
+/// A good token for some seconds.
+pub fn token_for_seconds(sub: &str, seconds: i64) -> String {
+    token_with(json!({ "sub": sub, "exp": now() + seconds }))
+}
+
+/// A token signed with another key.
+pub fn forged_token(sub: &str) -> String {
+    FORGER.sign(&claims(ISSUER, sub))
+}
+
+/// `SELECT auth.jwt_session_init(token)`, to read in statements.
+pub fn init_statement(token: &str) -> String {
+    format!("SELECT auth.jwt_session_init('{token}')")
+}
+
+/// The same for the transaction.
+pub fn local_init_statement(token: &str) -> String {
+    format!("SELECT auth.jwt_session_init('{token}', true)")
+}
+
+/// Makes the token the session's identity.
+pub fn try_init(client: &mut Client, token: &str) -> Result<(), PgError> {
+    client.execute("SELECT auth.jwt_session_init($1)", &[&token]).map(drop).map_err(|error| pg_error(&error))
+}
+
+/// Makes `sub` the session's identity.
+pub fn init(client: &mut Client, sub: &str) {
+    try_init(client, &token(sub)).expect("a good token is accepted");
+}
+
+/// Runs statements that must succeed.
+pub fn run(client: &mut Client, statements: &str) {
+    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+}
+
+/// Runs statements that must fail.
+pub fn refused(client: &mut Client, statements: &str) -> PgError {
+    match client.batch_execute(statements) {
+        Ok(()) => panic!("{statements} succeeded"),
+        Err(error) => pg_error(&error),
+    }
+}
+
+/// The one value of a query.
+pub fn value<T: FromSqlOwned>(client: &mut Client, query: &str) -> T {
+    client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+}
+
+/// Who the session says it is; all ways to ask must agree.
+#[track_caller]
+pub fn identity(client: &mut Client) -> Option<String> {
+    let row = client
+        .query_one(
+            "SELECT auth.user_id(), auth.jwt() ->> 'sub', auth.claim('sub'),
+                    nullif(current_setting('pg_jwks.session'), '')::jsonb ->> 'sub',
+                    (SELECT string_agg(owner, ',') FROM note)",
+            &[],
+        )
+        .expect("the readers");
+    let answers: Vec<Option<String>> = (0..row.len()).map(|column| row.get(column)).collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "the readers disagree: {answers:?}");
+    answers.into_iter().next().flatten()
+}
+
+/// Parallel plans for whatever can have one, with all the work done by the workers.
+pub const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0;
+    SET parallel_tuple_cost = 0; SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off;";
+
+/// How many rows of `big` parallel workers find to be the user's: 10,000, or none without identity. Fails where no
+/// worker ran. The session must have [`PARALLEL`] set.
+#[track_caller]
+pub fn rows_for_workers(client: &mut Client) -> i64 {
+    let plan: Value = value(client, "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT id FROM big");
+    let gather = &plan[0]["Plan"];
+    assert!(gather["Workers Launched"].as_i64().is_some_and(|workers| workers > 0), "no worker was launched: {plan}");
+    gather["Actual Rows"].as_f64().expect("a number") as i64
+}
