@@ -7,7 +7,7 @@ use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use pgrx::{direct_function_call_as_datum, pg_sys};
 
-use crate::identity::{self, with_derived};
+use crate::identity::{self, utf8, with_derived};
 use crate::readers::unexpired_identity;
 use crate::{report, session, settings, verification};
 
@@ -65,20 +65,22 @@ fn claim(path: pgrx::AnyArray) -> Option<pgrx::AnyElement> {
 
 /// `auth.has_scope(scope text)`. Never NULL.
 #[pg_extern(sql = false)]
-fn has_scope(scope: Option<&str>) -> bool {
+fn has_scope(scope: Option<&[u8]>) -> bool {
     let (Some(scope), Some(identity)) = (scope, unexpired_identity()) else { return false };
-    with_derived(identity, |derived| derived.claims.has_scope(scope))
+    let Some(scope) = utf8(scope) else { return false };
+    with_derived(identity, |derived| derived.claims.has_scope(&scope))
 }
 
 /// `auth.has_role(role text)`. Never NULL.
 #[pg_extern(sql = false)]
-fn has_role(role: Option<&str>) -> bool {
+fn has_role(role: Option<&[u8]>) -> bool {
     let (Some(role), Some(identity)) = (role, unexpired_identity()) else { return false };
+    let Some(role) = utf8(role) else { return false };
     let settings = settings::current();
     with_derived(identity, |derived| {
         let provider =
             derived.claims.text("iss").and_then(|issuer| settings.providers.as_ref().ok()?.of_issuer(issuer));
-        provider.is_some_and(|provider| derived.claims.has_role(&provider.role_claim, role))
+        provider.is_some_and(|provider| derived.claims.has_role(&provider.role_claim, &role))
     })
 }
 

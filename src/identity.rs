@@ -1,5 +1,6 @@
 //! What the readers return: the identity's claims in PostgreSQL's types, made once for each identity.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
@@ -79,6 +80,21 @@ fn is_data_error(sqlstate: PgSqlErrorCode) -> bool {
 fn encoding() -> String {
     // SAFETY: the name of the database encoding is a static C string.
     unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
+}
+
+/// Text of the database as UTF-8, to compare with claims; `None` where no claim can be equal to it.
+pub fn utf8(text: &[u8]) -> Option<Cow<'_, str>> {
+    // SAFETY: reads a variable.
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() } as pg_sys::pg_enc::Type;
+    if text.is_ascii() || matches!(encoding, pg_sys::pg_enc::PG_UTF8 | pg_sys::pg_enc::PG_SQL_ASCII) {
+        return std::str::from_utf8(text).ok().map(Cow::Borrowed);
+    }
+    let length = i32::try_from(text.len()).ok()?;
+    // SAFETY: the text has this length, and is not empty, so that the result is a new C string in the current context.
+    let converted = unsafe {
+        CStr::from_ptr(pg_sys::pg_server_to_any(text.as_ptr().cast(), length, pg_sys::pg_enc::PG_UTF8 as i32))
+    };
+    converted.to_str().ok().map(|text| Cow::Owned(text.to_owned()))
 }
 
 fn derive(serial: u64, json: &str) {

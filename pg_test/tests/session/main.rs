@@ -2,9 +2,13 @@
 
 mod server;
 
+mod encodings;
 mod expiry;
 mod fail_closed;
 mod forgery;
+mod log;
+mod memory;
+mod model;
 mod parallel;
 mod plans;
 mod pooling;

@@ -1,0 +1,98 @@
+//! A random walk through transactions, savepoints and identities, against a reference that shares nothing with
+//! PostgreSQL's settings but what their documentation says.
+
+mod random;
+mod reference;
+mod step;
+
+use std::fmt::Write as _;
+
+use pg_test::pg_error;
+use postgres::Client;
+
+use crate::server::*;
+use random::Random;
+use reference::Reference;
+use step::{Step, Tokens};
+
+const STEPS: usize = 12_000;
+
+/// Repeats a walk: its seed is in the message of a failure.
+const SEED: &str = "PG_JWKS_MODEL_SEED";
+
+/// As many of the last steps as a failure prints. A walk starts anew at each `DISCARD ALL`, so older ones rarely matter.
+const PRINTED: usize = 60;
+
+struct Walk {
+    seed: u64,
+    steps: Vec<String>,
+}
+
+impl Walk {
+    fn fail(&self, problem: &str) -> ! {
+        let mut text = format!("{problem} in step {}\nrepeat with {SEED}={}\n", self.steps.len(), self.seed);
+        for (number, step) in self.steps.iter().enumerate().skip(self.steps.len().saturating_sub(PRINTED)) {
+            let _ = writeln!(text, "{:6} {step}", number + 1);
+        }
+        panic!("{text}");
+    }
+
+    fn compare<T: PartialEq + std::fmt::Debug>(&self, what: &str, real: T, expected: T) {
+        if real != expected {
+            self.fail(&format!("{what}: PostgreSQL says {real:?}, the reference {expected:?}"));
+        }
+    }
+}
+
+#[test]
+fn the_identity_is_what_a_reference_model_says() {
+    let seed = std::env::var(SEED).map_or_else(|_| Random::seed(), |seed| seed.parse().expect("a number"));
+    println!("{SEED}={seed}");
+    let mut random = Random::new(seed);
+    let tokens = Tokens::new();
+    let mut walk = Walk { seed, steps: Vec::new() };
+    let mut reference = Reference::default();
+    let mut client = session();
+    // Before the library is loaded, PostgreSQL takes any value of the setting; `forgery` has what becomes of it.
+    run(&mut client, "SELECT auth.init()");
+    for _ in 0..STEPS {
+        let step = Step::random(&mut random);
+        walk.steps.push(format!("{step:?}"));
+        match step {
+            Step::Read => read(&walk, &mut client, &reference),
+            Step::ReadInWorkers => read_in_workers(&walk, &mut client, &mut reference),
+            _ => {
+                let statement = step.statement(&tokens, &mut random);
+                let outcome = client.batch_execute(&statement).map_err(|error| pg_error(&error).sqlstate);
+                let expected = reference.apply(&step).map_err(str::to_owned);
+                walk.compare("outcome", outcome, expected);
+            }
+        }
+    }
+    let of = |name: &str| walk.steps.iter().filter(|step| step.starts_with(name)).count();
+    assert!(of("Init") > 500 && of("Fail") > 500 && of("Read") > 1_000, "a dull walk");
+}
+
+fn read(walk: &Walk, client: &mut Client, reference: &Reference) {
+    let answer = client
+        .query_one(
+            "SELECT auth.user_id(), auth.jwt() ->> 'sub', nullif(current_setting('pg_jwks.session'), '')::jsonb ->> 'sub'",
+            &[],
+        )
+        .map(|row| {
+            let answers: [Option<String>; 3] = [row.get(0), row.get(1), row.get(2)];
+            answers
+        })
+        .map_err(|error| pg_error(&error).sqlstate);
+    let expected = reference.identity().map(|sub| [(); 3].map(|()| sub.map(str::to_owned))).map_err(str::to_owned);
+    walk.compare("the readers", answer, expected);
+}
+
+fn read_in_workers(walk: &Walk, client: &mut Client, reference: &mut Reference) {
+    let outcome = client.batch_execute(PARALLEL).map_err(|error| pg_error(&error).sqlstate);
+    let expected = reference.identity().map(|sub| if sub.is_some() { 10_000 } else { 0 });
+    walk.compare("SET", outcome, expected.map(drop).map_err(str::to_owned));
+    if let Ok(rows) = expected {
+        walk.compare("the rows that workers see", rows_for_workers(client), rows);
+    }
+}

@@ -1,0 +1,171 @@
+//! The steps of the walk, and their SQL.
+
+use super::random::Random;
+use crate::server::*;
+
+const SUBS: [&str; 3] = ["alice", "bob", "carol"];
+const NAMES: [char; 3] = ['a', 'b', 'c'];
+const TOKENS_OF_EACH: usize = 4;
+
+/// A way in which an init fails.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure {
+    Null,
+    Malformed,
+    Forged,
+}
+
+impl Failure {
+    pub fn sqlstate(self) -> &'static str {
+        match self {
+            Self::Null | Self::Malformed => "22023",
+            Self::Forged => "28000",
+        }
+    }
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    Read,
+    ReadInWorkers,
+    Begin,
+    Commit,
+    Rollback,
+    Savepoint(char),
+    RollbackTo(char),
+    Release(char),
+    Init {
+        sub: &'static str,
+        local: bool,
+    },
+    /// In a PL/pgSQL block with an exception handler, so in a subtransaction that is released.
+    InitInBlock {
+        sub: &'static str,
+        local: bool,
+    },
+    InitThenError {
+        sub: &'static str,
+        local: bool,
+    },
+    InitThenCaughtError {
+        sub: &'static str,
+        local: bool,
+    },
+    /// In a DO block that commits and then sets a local identity.
+    InitThenCommit {
+        sub: &'static str,
+    },
+    Fail(Failure),
+    FailCaught(Failure),
+    InitThenFailCaught {
+        sub: &'static str,
+        failure: Failure,
+    },
+    Clear,
+    Reset,
+    ResetAll,
+    SetEmpty,
+    SetLocalEmpty,
+    DiscardAll,
+    Forge,
+}
+
+/// Some tokens of each user: repeated ones are remembered, and each counts as an identity of its own.
+pub struct Tokens {
+    good: Vec<(&'static str, Vec<String>)>,
+    forged: String,
+}
+
+impl Tokens {
+    pub fn new() -> Self {
+        let of = |sub| {
+            let number = |number| token_with(serde_json::json!({ "sub": sub, "number": number }));
+            (0..TOKENS_OF_EACH).map(number).collect()
+        };
+        Self { good: SUBS.iter().map(|sub| (*sub, of(*sub))).collect(), forged: forged_token("bob") }
+    }
+
+    fn of(&self, sub: &str, random: &mut Random) -> &str {
+        let (_, tokens) = self.good.iter().find(|(name, _)| *name == sub).expect("a user");
+        &tokens[random.below(tokens.len())]
+    }
+}
+
+impl Step {
+    /// Any step; those that begin and end transactions are frequent enough for all depths.
+    pub fn random(random: &mut Random) -> Self {
+        let sub = random.choice(&SUBS);
+        let name = random.choice(&NAMES);
+        let local = random.below(2) == 0;
+        let failure = random.choice(&[Failure::Null, Failure::Malformed, Failure::Forged]);
+        match random.below(100) {
+            0..20 => Self::Read,
+            20..22 => Self::ReadInWorkers,
+            22..31 => Self::Begin,
+            31..35 => Self::Commit,
+            35..38 => Self::Rollback,
+            38..45 => Self::Savepoint(name),
+            45..53 => Self::RollbackTo(name),
+            53..57 => Self::Release(name),
+            57..69 => Self::Init { sub, local },
+            69..72 => Self::InitInBlock { sub, local },
+            72..74 => Self::InitThenError { sub, local },
+            74..76 => Self::InitThenCaughtError { sub, local },
+            76..78 => Self::InitThenCommit { sub },
+            78..83 => Self::Fail(failure),
+            83..86 => Self::FailCaught(failure),
+            86..88 => Self::InitThenFailCaught { sub, failure },
+            88..90 => Self::Clear,
+            90..91 => Self::Reset,
+            91..92 => Self::ResetAll,
+            92..93 => Self::SetEmpty,
+            93..95 => Self::SetLocalEmpty,
+            95..98 => Self::DiscardAll,
+            _ => Self::Forge,
+        }
+    }
+
+    /// Its SQL.
+    pub fn statement(&self, tokens: &Tokens, random: &mut Random) -> String {
+        let mut good = |sub: &str, local: bool| {
+            let token = tokens.of(sub, random);
+            format!("auth.jwt_session_init('{token}', {local})")
+        };
+        let bad = |failure: &Failure| match failure {
+            Failure::Null => "auth.jwt_session_init(NULL)".to_owned(),
+            Failure::Malformed => "auth.jwt_session_init('a.b.c')".to_owned(),
+            Failure::Forged => format!("auth.jwt_session_init('{}')", tokens.forged),
+        };
+        let block = |body: String| format!("DO $do$BEGIN {body} EXCEPTION WHEN OTHERS THEN NULL; END$do$");
+        match self {
+            Self::Read | Self::ReadInWorkers => unreachable!("the walk reads by itself"),
+            Self::Begin => "BEGIN".into(),
+            Self::Commit => "COMMIT".into(),
+            Self::Rollback => "ROLLBACK".into(),
+            Self::Savepoint(name) => format!("SAVEPOINT {name}"),
+            Self::RollbackTo(name) => format!("ROLLBACK TO {name}"),
+            Self::Release(name) => format!("RELEASE {name}"),
+            Self::Init { sub, local } => format!("SELECT {}", good(sub, *local)),
+            Self::InitInBlock { sub, local } => block(format!("PERFORM {};", good(sub, *local))),
+            Self::InitThenError { sub, local } => format!("SELECT {}, 1 / 0", good(sub, *local)),
+            Self::InitThenCaughtError { sub, local } => block(format!("PERFORM {}; RAISE 'x';", good(sub, *local))),
+            Self::InitThenCommit { sub } => {
+                let (lasting, passing) = (good(sub, false), good(sub, true));
+                format!("DO $do$BEGIN PERFORM {lasting}; COMMIT; PERFORM {passing}; END$do$")
+            }
+            Self::Fail(failure) => format!("SELECT {}", bad(failure)),
+            Self::FailCaught(failure) => block(format!("PERFORM {};", bad(failure))),
+            Self::InitThenFailCaught { sub, failure } => {
+                block(format!("PERFORM {}; PERFORM {};", good(sub, false), bad(failure)))
+            }
+            Self::Clear => "SELECT auth.jwt_session_clear()".into(),
+            Self::Reset => "RESET pg_jwks.session".into(),
+            Self::ResetAll => "RESET ALL".into(),
+            Self::SetEmpty => "SET pg_jwks.session = ''".into(),
+            Self::SetLocalEmpty => "SET LOCAL pg_jwks.session = ''".into(),
+            Self::DiscardAll => "DISCARD ALL".into(),
+            Self::Forge => r#"SET pg_jwks.session = '{"sub":"bob","exp":4102444800}'"#.into(),
+        }
+    }
+}
