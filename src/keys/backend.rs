@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pg_jwks_core::freshness::{CachedKeys, Step};
+use pg_jwks_core::freshness::{CachedKeys, Limits, Step};
 use pg_jwks_core::jwks::KeySet;
 use pg_jwks_core::policy::{Provider, Source};
 use pg_jwks_core::rejection::{Reason, Rejection};
@@ -12,7 +12,7 @@ use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verify::{Keys, no_key_source};
 
 use super::fetch::{Location, Request};
-use super::wait::{Fetching, Progress};
+use super::wait::{Fetching, Outcome, Progress, clock};
 use crate::settings::{Network, Settings};
 
 /// One source under one set of network settings: keys that were fetched with other trust roots, or without TLS, do
@@ -29,6 +29,21 @@ struct Entry {
     fetching: Option<Fetching>,
 }
 
+impl Entry {
+    /// Takes in the result of a fetch that is done.
+    fn harvest(&mut self, limits: &Limits) {
+        match self.fetching.as_mut().map(Fetching::progress) {
+            None | Some(Progress::UnderWay) => return,
+            // Keys are as old as the request for them, however late somebody asks what it brought.
+            Some(Progress::Done(Outcome { begun, result: Ok(fetched), .. })) => {
+                self.cached.fetched(Arc::new(fetched.keys), fetched.max_age, begun, limits);
+            }
+            Some(Progress::Done(Outcome { ended, result: Err(error), .. })) => self.cached.failed(error, ended),
+        }
+        self.fetching = None;
+    }
+}
+
 thread_local! {
     static ENTRIES: RefCell<HashMap<SourceKey, Entry>> = RefCell::new(HashMap::new());
 }
@@ -37,36 +52,36 @@ thread_local! {
 /// map is emptied rather than grown.
 const MAX_ENTRIES: usize = 256;
 
-/// The keys as this backend has them, at one moment.
+/// The keys as this backend has them, for one verification.
 pub struct BackendKeys<'s> {
     settings: &'s Settings,
+    /// When the verification began or, where it waited for a fetch that failed, when that wait was over.
     now: Timestamp,
+    /// Whether this verification fetched: then nothing newer is to be had.
+    fetched: bool,
 }
 
 impl<'s> BackendKeys<'s> {
     /// The keys under these settings, at this moment.
     pub fn new(settings: &'s Settings, now: Timestamp) -> Self {
-        Self { settings, now }
+        Self { settings, now, fetched: false }
     }
 
     /// The keys of a source that must be read or fetched.
-    fn cached(&self, location: Location) -> Result<Arc<KeySet>, Rejection> {
-        let source = self.source(location)?;
-        self.harvest(&source);
-        match self.step(&source) {
-            Step::Use(keys) => Ok(keys),
-            Step::UseAndRefresh(keys) => {
-                self.begin(&source);
-                Ok(keys)
-            }
-            Step::Fetch => {
-                self.fetch(&source);
-                match self.step(&source) {
-                    Step::Use(keys) | Step::UseAndRefresh(keys) => Ok(keys),
-                    Step::Fetch | Step::Unavailable => Err(self.unavailable(&source)),
+    fn cached(&mut self, source: &SourceKey) -> Result<Arc<KeySet>, Rejection> {
+        self.harvest(source);
+        loop {
+            match with_entry(source, |entry| entry.cached.step(self.now, &self.settings.limits)) {
+                Step::Use(keys) => return Ok(keys),
+                Step::UseAndRefresh(keys) => {
+                    self.begin(source);
+                    return Ok(keys);
                 }
+                // This ends: fresh keys are used, and a failure is followed by a pause. Only a fetch that began
+                // long before this verification can bring keys that have expired already.
+                Step::Fetch => self.fetch(source),
+                Step::Unavailable => return Err(self.unavailable(source)),
             }
-            Step::Unavailable => Err(self.unavailable(&source)),
         }
     }
 
@@ -84,58 +99,58 @@ impl<'s> BackendKeys<'s> {
         Ok(SourceKey { location, network })
     }
 
-    fn step(&self, source: &SourceKey) -> Step {
-        with_entry(source, |entry| entry.cached.step(self.now, &self.settings.limits))
-    }
-
-    /// Starts a fetch, unless one is under way.
-    fn begin(&self, source: &SourceKey) {
+    /// Starts a fetch, unless one is under way. Whether it did.
+    fn begin(&self, source: &SourceKey) -> bool {
+        self.harvest_all();
         let request = Request { location: source.location.clone(), network: source.network.clone() };
         with_entry(source, |entry| {
-            if entry.fetching.is_none() {
-                match Fetching::begin(request) {
-                    Ok(fetching) => entry.fetching = Some(fetching),
-                    Err(error) => entry.cached.failed(format!("No thread could be started: {error}."), self.now),
-                }
+            if entry.fetching.is_some() {
+                return false;
             }
-        });
+            match Fetching::begin(request, self.now) {
+                Ok(fetching) => entry.fetching = Some(fetching),
+                Err(error) => entry.cached.failed(format!("No thread could be started: {error}."), self.now),
+            }
+            true
+        })
     }
 
     /// Takes in the result of a fetch that is done.
     fn harvest(&self, source: &SourceKey) {
-        with_entry(source, |entry| {
-            match entry.fetching.as_mut().map(Fetching::progress) {
-                None | Some(Progress::UnderWay) => return,
-                Some(Progress::Done(Ok(fetched))) => {
-                    entry.cached.fetched(Arc::new(fetched.keys), fetched.max_age, self.now, &self.settings.limits);
-                }
-                Some(Progress::Done(Err(error))) => entry.cached.failed(error, self.now),
-            }
-            entry.fetching = None;
+        with_entry(source, |entry| entry.harvest(&self.settings.limits));
+    }
+
+    /// Lets go of every fetch that is done, those for former settings included.
+    fn harvest_all(&self) {
+        ENTRIES.with_borrow_mut(|entries| {
+            entries.values_mut().for_each(|entry| entry.harvest(&self.settings.limits));
         });
     }
 
     /// Fetches and waits. A wait that is cancelled raises; the fetch goes on and the next verification has its keys.
-    fn fetch(&self, source: &SourceKey) {
-        self.begin(source);
+    fn fetch(&mut self, source: &SourceKey) {
+        self.fetched |= self.begin(source);
         // The entry is not borrowed during the wait, which can raise.
         let readiness = with_entry(source, |entry| entry.fetching.as_ref().map(Fetching::readiness));
-        if let Some(readiness) = readiness {
-            let in_time = readiness.wait(source.network.fetch_timeout);
-            self.harvest(source);
+        let Some(readiness) = readiness else { return };
+        let in_time = readiness.wait(source.network.fetch_timeout);
+        let failed = with_entry(source, |entry| {
             if !in_time {
-                with_entry(source, |entry| {
-                    entry.fetching = None;
-                    let seconds = source.network.fetch_timeout.as_secs_f32();
-                    entry.cached.failed(format!("No answer within {seconds} s."), self.now);
-                });
+                entry.fetching = None;
+                let seconds = source.network.fetch_timeout.as_secs_f32();
+                entry.cached.failed(format!("No answer within {seconds} s."), clock());
             }
+            entry.harvest(&self.settings.limits);
+            entry.cached.last_error().is_some()
+        });
+        if failed {
+            // The pause before the next attempt begins now.
+            self.now = self.now.max(clock());
         }
     }
 
     fn unavailable(&self, source: &SourceKey) -> Rejection {
-        let error = with_entry(source, |entry| entry.cached.last_error().map(str::to_owned));
-        let error = error.unwrap_or_else(|| "The keys are too old.".into());
+        let error = with_entry(source, |entry| entry.cached.last_error().unwrap_or_default().to_owned());
         Rejection::new(Reason::KeysUnavailable, format!("Keys could not be had from {}. {error}", source.location))
             .hint(source.location.hint())
     }
@@ -148,12 +163,15 @@ impl Keys for BackendKeys<'_> {
         }
         match &provider.source {
             Source::Inline(keys) => Ok(keys.clone()),
-            other => self.cached(Location::of(other)),
+            other => {
+                let source = self.source(Location::of(other))?;
+                self.cached(&source)
+            }
         }
     }
 
     fn newer(&mut self, provider: &Provider) -> Result<Option<Arc<KeySet>>, Rejection> {
-        if matches!(provider.source, Source::Inline(_)) {
+        if self.fetched || matches!(provider.source, Source::Inline(_)) {
             return Ok(None);
         }
         let source = self.source(Location::of(&provider.source))?;
@@ -164,7 +182,7 @@ impl Keys for BackendKeys<'_> {
             return Ok(None);
         }
         self.fetch(&source);
-        self.cached(Location::of(&provider.source)).map(Some)
+        self.cached(&source).map(Some)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -108,7 +108,7 @@ pub fn fetch(request: &Request) -> Result<Fetched, String> {
 }
 
 fn read_file(path: &PathBuf) -> Result<Vec<u8>, String> {
-    let problem = |error: std::io::Error| format!("The file cannot be read: {error}.");
+    let problem = |error: io::Error| format!("The file cannot be read: {error}.");
     // Opening a FIFO would hang, so the type comes first.
     if !fs::metadata(path).map_err(problem)?.is_file() {
         return Err("It is not a regular file.".into());
@@ -157,11 +157,7 @@ impl Http {
     }
 
     fn document(&self, url: &str) -> Result<Document, String> {
-        let problem = |error: ureq::Error| match error {
-            ureq::Error::Timeout(_) => format!("GET {url} took too long."),
-            ureq::Error::BodyExceedsLimit(limit) => format!("GET {url} answered more than {limit} bytes."),
-            error => format!("GET {url} failed: {error}."),
-        };
+        let problem = |error| http_problem(url, error);
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(format!("GET {url} took too long."));
@@ -177,9 +173,45 @@ impl Http {
         }
         let cache_control = answer.headers().get("cache-control").and_then(|value| value.to_str().ok());
         let max_age = cache_control.and_then(http_caching::max_age);
-        let body = answer.body_mut().with_config().limit(MAX_DOCUMENT_BYTES as u64).read_to_vec().map_err(problem)?;
+        // A body as long as the limit is too long to ureq.
+        let limit = MAX_DOCUMENT_BYTES as u64 + 1;
+        let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(problem)?;
         Ok(Document { body, max_age })
     }
+}
+
+/// What went wrong, as a full sentence.
+fn http_problem(url: &str, error: ureq::Error) -> String {
+    let problem = match error {
+        ureq::Error::Timeout(_) => return format!("GET {url} took too long."),
+        ureq::Error::BodyExceedsLimit(_) => {
+            return format!("GET {url} answered more than {MAX_DOCUMENT_BYTES} bytes.");
+        }
+        ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => tls_problem(tls),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                "the connection was closed before the answer was complete".into()
+            }
+            None => error.to_string(),
+        },
+        error => error.to_string(),
+    };
+    format!("GET {url} failed: {problem}.")
+}
+
+fn tls_problem(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Problem;
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return error.to_string();
+    };
+    let words = match problem {
+        Problem::UnknownIssuer | Problem::BadSignature => "its certificate was not issued by a trusted authority",
+        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => "its certificate is not for this host",
+        Problem::Expired | Problem::ExpiredContext { .. } => "its certificate has expired",
+        Problem::NotValidYet | Problem::NotValidYetContext { .. } => "its certificate is not valid yet",
+        _ => return error.to_string(),
+    };
+    words.into()
 }
 
 /// The certificates of a PEM file.

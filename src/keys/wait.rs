@@ -5,16 +5,18 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{mem, ptr, thread};
 
+use pg_jwks_core::time::Timestamp;
 use pgrx::pg_sys;
 
 use super::fetch::{Fetched, Request, fetch};
 
 /// A fetch under way. Its thread touches nothing of PostgreSQL and ends by itself within the request's timeouts.
 pub struct Fetching {
-    result: Receiver<Result<Fetched, String>>,
+    begun: Timestamp,
+    result: Receiver<(Timestamp, Result<Fetched, String>)>,
     done: UnixStream,
 }
 
@@ -23,12 +25,28 @@ pub enum Progress {
     /// Not done.
     UnderWay,
     /// Done.
-    Done(Result<Fetched, String>),
+    Done(Outcome),
+}
+
+/// What a fetch that is done has brought.
+pub struct Outcome {
+    /// When it began.
+    pub begun: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// The keys, or why there are none.
+    pub result: Result<Fetched, String>,
+}
+
+/// The present. Unlike PostgreSQL's functions, this may be called from any thread.
+pub fn clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(since_epoch.as_micros().try_into().unwrap_or(i64::MAX))
 }
 
 impl Fetching {
-    /// Starts a thread that fetches.
-    pub fn begin(request: Request) -> io::Result<Self> {
+    /// Starts a thread that fetches, at the moment `begun`.
+    pub fn begin(request: Request, begun: Timestamp) -> io::Result<Self> {
         let (sender, result) = channel();
         let (done, signal) = UnixStream::pair()?;
         done.set_nonblocking(true)?;
@@ -37,19 +55,21 @@ impl Fetching {
         thread::Builder::new().name("pg_jwks fetch".into()).spawn(move || {
             // The socket closes when this ends, also by a panic, and that is what the backend waits for.
             let _signal = signal;
+            let result = fetch(&request);
             // The backend may have given up waiting.
-            let _ = sender.send(fetch(&request));
+            let _ = sender.send((clock(), result));
         })?;
-        Ok(Self { result, done })
+        Ok(Self { begun, result, done })
     }
 
     /// How far it is.
     pub fn progress(&mut self) -> Progress {
-        match self.result.try_recv() {
-            Ok(result) => Progress::Done(result),
-            Err(TryRecvError::Empty) => Progress::UnderWay,
-            Err(TryRecvError::Disconnected) => Progress::Done(Err("The fetch ended unexpectedly.".into())),
-        }
+        let (ended, result) = match self.result.try_recv() {
+            Ok(result) => result,
+            Err(TryRecvError::Empty) => return Progress::UnderWay,
+            Err(TryRecvError::Disconnected) => (clock(), Err("The fetch ended unexpectedly.".into())),
+        };
+        Progress::Done(Outcome { begun: self.begun, ended, result })
     }
 
     /// What to wait for.

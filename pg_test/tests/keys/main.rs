@@ -1,0 +1,21 @@
+//! Where keys come from, how long they serve, and what happens when they cannot be had.
+
+mod app;
+mod cached_tokens;
+mod changed_settings;
+mod faults;
+mod files;
+mod held_keys;
+mod hostile_servers;
+mod inline;
+mod interrupts;
+mod leaks;
+mod odd_servers;
+
+mod providers;
+mod refresh;
+mod rotation;
+mod shutdown;
+mod sources;
+mod tls;
+mod waiting;

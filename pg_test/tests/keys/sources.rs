@@ -1,0 +1,105 @@
+//! Discovery, JWKS URLs, and issuers that are no URL.
+
+use pg_test::{Alg, Issuer, Requests, SigningKey};
+
+use crate::app::{App, accepted, refused, token, unavailable};
+
+fn issuer_with(key: &SigningKey) -> Issuer {
+    let issuer = Issuer::start();
+    issuer.publish(&[key]);
+    issuer
+}
+
+#[test]
+fn keys_come_from_discovery_at_the_issuer() {
+    let key = SigningKey::generate(Alg::Rs256, "k");
+    let issuer = issuer_with(&key);
+    let app = App::of(&issuer, &[]);
+    let mut client = app.connect();
+    accepted(&mut client, &token(&key, issuer.url()));
+    accepted(&mut client, &token(&key, issuer.url()));
+    assert_eq!(issuer.requests(), Requests { discovery: 1, jwks: 1 });
+    accepted(&mut app.connect(), &token(&key, issuer.url()));
+    assert_eq!(issuer.requests(), Requests { discovery: 2, jwks: 2 }, "each backend fetches for itself, once");
+}
+
+#[test]
+fn a_jwks_uri_makes_discovery_needless() {
+    let key = SigningKey::generate(Alg::Es384, "k");
+    let issuer = issuer_with(&key);
+    let app = App::of(&issuer, &[("jwks_uri", &issuer.jwks_uri())]);
+    accepted(&mut app.connect(), &token(&key, issuer.url()));
+    assert_eq!(issuer.requests(), Requests { discovery: 0, jwks: 1 });
+}
+
+#[test]
+fn an_issuer_that_is_no_url_needs_a_source_of_keys() {
+    let key = SigningKey::generate(Alg::EdDsa, "k");
+    let issuer = issuer_with(&key);
+    let app = App::new(&[("issuer", "sophia-ai")]);
+    let words = "Issuer \"sophia-ai\" is not a URL, so its keys cannot be discovered.";
+    let good = token(&key, "sophia-ai");
+    let error = refused(&mut app.connect(), &good, "55000", "no key source configured", words);
+    assert_eq!(error.hint.as_deref(), Some("Set pg_jwks.jwks_uri or pg_jwks.jwks."));
+    app.set("jwks_uri", &issuer.jwks_uri());
+    accepted(&mut app.connect(), &good);
+}
+
+#[test]
+fn an_issuer_is_compared_to_the_letter() {
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let issuer = issuer_with(&key);
+    let app = App::of(&issuer, &[]);
+    let mut client = app.connect();
+    let url = issuer.url();
+    for other in [&format!("{url}/"), &url.to_uppercase(), &url[..url.len() - 1], "", "alice"] {
+        let words = format!("Claim \"iss\" must be exactly \"{url}\".");
+        refused(&mut client, &token(&key, other), "28000", "issuer not accepted", &words);
+    }
+    assert_eq!(issuer.requests(), Requests::default(), "no request before the issuer is known");
+    app.set("issuer", &format!("{url}/"));
+    unavailable(&mut app.connect(), &token(&key, &format!("{url}/")), "is of another issuer");
+}
+
+#[test]
+fn issuers_are_separated_by_commas() {
+    let (one_key, two_key) = (SigningKey::generate(Alg::Es256, "k"), SigningKey::generate(Alg::Es256, "k"));
+    let (one, two) = (issuer_with(&one_key), issuer_with(&two_key));
+    let both = format!(" {} ,{},sophia-ai", one.url(), two.url());
+    let app = App::new(&[("issuer", &both)]);
+    let mut client = app.connect();
+    accepted(&mut client, &token(&one_key, one.url()));
+    accepted(&mut client, &token(&two_key, two.url()));
+    // Each issuer vouches for itself only.
+    refused(&mut client, &token(&two_key, one.url()), "28000", "signature invalid", "");
+    refused(&mut client, &token(&one_key, &both), "28000", "issuer not accepted", "\" or \"");
+    refused(&mut client, &token(&one_key, "sophia-ai"), "55000", "no key source configured", "sophia-ai");
+    assert_eq!((one.requests().jwks, two.requests().jwks), (1, 1));
+}
+
+#[test]
+fn issuers_in_one_list_share_a_jwks_uri() {
+    let key = SigningKey::generate(Alg::Ps256, "k");
+    let issuer = issuer_with(&key);
+    let app = App::new(&[("issuer", "one,two"), ("jwks_uri", &issuer.jwks_uri())]);
+    let mut client = app.connect();
+    accepted(&mut client, &token(&key, "one"));
+    accepted(&mut client, &token(&key, "two"));
+    assert_eq!(issuer.requests().jwks, 1);
+}
+
+#[test]
+fn no_algorithm_is_verified_with_a_key_of_another_type() {
+    let (rsa, ec) = (SigningKey::generate(Alg::Rs256, "rsa"), SigningKey::generate(Alg::Es256, "ec"));
+    let issuer = Issuer::start();
+    issuer.publish(&[&rsa, &ec]);
+    let app = App::of(&issuer, &[]);
+    let mut client = app.connect();
+    let mut claims = pg_test::claims(issuer.url(), "alice");
+    for (key, alg, kid) in [(&rsa, "ES256", "rsa"), (&ec, "RS256", "ec"), (&rsa, "RS256", "ec"), (&rsa, "PS256", "rsa")]
+    {
+        claims["jti"] = format!("{alg} {kid}").into();
+        let forged = key.sign_with(&serde_json::json!({ "alg": alg, "kid": kid }), &claims);
+        refused(&mut client, &forged, "28000", "key unknown", alg);
+    }
+}
