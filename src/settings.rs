@@ -2,6 +2,7 @@
 
 mod check;
 mod define;
+mod unapplied;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
@@ -125,7 +126,10 @@ fn parse() -> Settings {
         max_token_age: Some(seconds(&MAX_TOKEN_AGE)).filter(|age| *age > Span::ZERO),
     };
     Settings {
-        providers: Providers::assemble(&trust),
+        providers: match unapplied::unapplied() {
+            Some(name) => Err(format!("The configured value of \"{name}\" could not be applied.")),
+            None => Providers::assemble(&trust),
+        },
         limits: Limits {
             ttl: seconds(&JWKS_CACHE_TTL),
             cooldown: seconds(&JWKS_REFRESH_COOLDOWN),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use pg_jwks_core::algorithm::Algorithms;
-use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
+use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
 use pg_jwks_core::claims::ClaimPath;
 use pg_jwks_core::policy::{Audience, Source, list};
 use pg_jwks_core::providers::Providers;
@@ -31,9 +31,12 @@ macro_rules! check_hook {
 
 check_hook!(
     issuer,
-    |text| match list(text).iter().any(|issuer| issuer.contains(['"', '\n'])) {
-        true => Err("An issuer has a quote or a line break in it.".into()),
-        false => Ok(()),
+    |text| match list(text) {
+        issuers if issuers.len() > MAX_PROVIDERS => Err(format!("There are more than {MAX_PROVIDERS} issuers.")),
+        issuers if issuers.iter().any(|issuer| issuer.contains(['"', '\n'])) => {
+            Err("An issuer has a quote or a line break in it.".into())
+        }
+        _ => Ok(()),
     },
     "Set it to the \"iss\" of your tokens, to the letter, for example https://login.example.com/."
 );
@@ -66,7 +69,8 @@ check_hook!(
 );
 check_hook!(
     required_scope,
-    |text| match text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+    // RFC 6749 §3.3.
+    |text| match text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte)) {
         true => Ok(()),
         false => Err("A scope has a character that is not allowed in scopes.".into()),
     },

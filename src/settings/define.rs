@@ -13,6 +13,10 @@ const YEAR: i32 = 366 * 24 * 3600;
 
 /// Defines the settings.
 pub fn define() {
+    unapplied::watch(define_all);
+}
+
+fn define_all() {
     // A value can hold shared secrets, so it is shown to superusers and pg_read_all_settings only.
     let secret = GucFlags::SUPERUSER_ONLY;
     let plain = GucFlags::default();

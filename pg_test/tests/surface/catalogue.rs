@@ -1,0 +1,114 @@
+//! The functions as the catalogues have them.
+
+use postgres::Client;
+
+use crate::app::{App, CLUSTER};
+
+type Function = (&'static str, &'static str, char, char, bool);
+
+/// Signature, result, volatility, parallel safety, strictness.
+const FUNCTIONS: [Function; 16] = [
+    ("claim(VARIADIC path text[])", "text", 's', 's', true),
+    ("email()", "text", 's', 's', false),
+    ("expires_at()", "timestamp with time zone", 's', 's', false),
+    ("has_role(role text)", "boolean", 's', 's', false),
+    ("has_scope(scope text)", "boolean", 's', 's', false),
+    ("init()", "void", 'v', 'u', false),
+    ("jwt()", "jsonb", 's', 's', false),
+    ("jwt_explain(token text, OUT \"check\" text, OUT ok boolean, OUT detail text)", "SETOF record", 'v', 'u', false),
+    ("jwt_session_clear()", "void", 'v', 'u', false),
+    ("jwt_session_init(token text, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
+    ("organization()", "jsonb", 's', 's', false),
+    ("organization_id()", "uuid", 's', 's', false),
+    ("role()", "text", 's', 's', false),
+    ("session()", "jsonb", 's', 's', false),
+    ("uid()", "uuid", 's', 's', false),
+    ("user_id()", "text", 's', 's', false),
+];
+
+fn strings(client: &mut Client, query: &str) -> Vec<String> {
+    client.query(query, &[]).expect(query).iter().map(|row| row.get(0)).collect()
+}
+
+#[test]
+fn the_functions_are_as_documented() {
+    let query = "
+        SELECT format('%s(%s) %s %s %s %s %s %s', proname, pg_get_function_arguments(p.oid),
+                      pg_get_function_result(p.oid), provolatile, proparallel, proisstrict, prosecdef, lanname)
+        FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+        WHERE pronamespace = 'auth'::regnamespace ORDER BY proname";
+    let expected: Vec<_> = FUNCTIONS
+        .iter()
+        .map(|(signature, result, volatility, parallel, strict)| {
+            let strict = if *strict { "t" } else { "f" };
+            format!("{signature} {result} {volatility} {parallel} {strict} f c")
+        })
+        .collect();
+    assert_eq!(strings(&mut CLUSTER.client(), query), expected);
+}
+
+#[test]
+fn a_role_without_grants_can_call_the_functions() {
+    let mut client = App::new(&[]).connect();
+    client.batch_execute("SELECT auth.init(), auth.jwt_session_clear()").expect("callable");
+    for reader in [
+        "jwt()",
+        "session()",
+        "user_id()",
+        "uid()",
+        "role()",
+        "email()",
+        "claim('a', 'b')",
+        "organization()",
+        "organization_id()",
+        "expires_at()",
+    ] {
+        let query = format!("SELECT auth.{reader} IS NULL");
+        assert!(client.query_one(&query, &[]).expect(&query).get::<_, bool>(0), "{query}");
+    }
+    for reader in ["has_scope('a')", "has_scope(NULL)", "has_role('a')", "has_role(NULL)"] {
+        let query = format!("SELECT auth.{reader}");
+        assert!(!client.query_one(&query, &[]).expect(&query).get::<_, bool>(0), "{query}");
+    }
+    let error = client.execute("SELECT auth.jwt_session_init('x')", &[]).expect_err("no token");
+    assert_eq!(pg_test::pg_error(&error).sqlstate, "22023");
+    assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 11);
+}
+
+#[test]
+fn nobody_but_the_owner_may_create_in_the_schema() {
+    let mut client = App::new(&[]).connect();
+    for statement in [
+        "CREATE FUNCTION auth.user_id(int) RETURNS text LANGUAGE sql AS 'SELECT 1'",
+        "CREATE OR REPLACE FUNCTION auth.user_id() RETURNS text LANGUAGE sql AS 'SELECT 1'",
+        "DROP FUNCTION auth.user_id()",
+        "CREATE TABLE auth.t ()",
+        "DROP EXTENSION pg_jwks",
+    ] {
+        let error = client.batch_execute(statement).expect_err(statement);
+        assert_eq!(pg_test::pg_error(&error).sqlstate, "42501", "{statement}");
+    }
+}
+
+#[test]
+fn the_extension_has_all_its_objects() {
+    let mut client = CLUSTER.client();
+    let query = "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
+                 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+                   AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_jwks') ORDER BY 1";
+    let mut members = strings(&mut client, query);
+    let functions = "SELECT 'function ' || oid::regprocedure FROM pg_proc
+                     WHERE pronamespace = 'auth'::regnamespace ORDER BY 1";
+    let mut functions = strings(&mut client, functions);
+    members.sort();
+    functions.sort();
+    assert_eq!(members, functions);
+    assert_eq!(functions.len(), 16);
+    let query = "SELECT format('%s %s %s %s', extversion, extrelocatable, extnamespace::regnamespace, trusted)
+                 FROM pg_extension JOIN pg_available_extension_versions v ON v.name = extname AND v.version = extversion
+                 WHERE extname = 'pg_jwks'";
+    assert_eq!(strings(&mut client, query), ["0.1.0 f auth t"]);
+    let undescribed = "SELECT oid::regprocedure::text FROM pg_proc
+                       WHERE pronamespace = 'auth'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL";
+    assert_eq!(strings(&mut client, undescribed), [""; 0]);
+}

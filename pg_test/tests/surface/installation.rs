@@ -1,0 +1,119 @@
+//! Installing, removing, dumping and restoring.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use pg_test::{PgError, pg_error};
+use postgres::Client;
+
+use crate::app::{App, CLUSTER, accepted, refused, token};
+use crate::cases::{ISS, KEY};
+
+/// A database of a role that is no superuser.
+fn database(name: &str) -> (App, Client) {
+    let owner = App::new(&[]);
+    let create = format!("CREATE DATABASE {name} OWNER {}", owner.role());
+    CLUSTER.client().batch_execute(&create).expect("CREATE DATABASE");
+    let client = CLUSTER.connect(owner.role(), name);
+    (owner, client)
+}
+
+fn fails(client: &mut Client, statement: &str) -> PgError {
+    pg_error(&client.batch_execute(statement).expect_err(statement))
+}
+
+fn functions(client: &mut Client) -> i64 {
+    let query = "SELECT count(*) FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'auth'";
+    client.query_one(query, &[]).expect("pg_proc").get(0)
+}
+
+#[test]
+fn an_owner_of_a_database_can_install_and_remove_it() {
+    let (_owner, mut client) = database("owned");
+    client.batch_execute("CREATE EXTENSION pg_jwks").expect("a trusted extension");
+    assert_eq!(functions(&mut client), 16);
+    let id: Option<String> = client.query_one("SELECT auth.user_id()", &[]).expect("callable").get(0);
+    assert_eq!(id, None);
+    client.batch_execute("DROP EXTENSION pg_jwks").expect("its owner may");
+    assert_eq!(functions(&mut client), 0);
+    client.batch_execute("CREATE EXTENSION pg_jwks; DROP SCHEMA auth CASCADE").expect("once more");
+    assert_eq!(functions(&mut client), 0);
+    let mut plain = CLUSTER.connect(App::new(&[]).role(), "owned");
+    assert_eq!(fails(&mut plain, "CREATE EXTENSION pg_jwks").sqlstate, "42501");
+}
+
+#[test]
+fn it_stays_in_its_schema() {
+    let (_owner, mut client) = database("schemas");
+    assert_eq!(fails(&mut client, "CREATE EXTENSION pg_jwks SCHEMA public").sqlstate, "0A000");
+    client.batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
+    assert_eq!(fails(&mut client, "ALTER EXTENSION pg_jwks SET SCHEMA public").sqlstate, "0A000");
+}
+
+#[test]
+fn a_function_that_somebody_else_made_stops_the_installation() {
+    for (database_name, function) in [
+        ("taken_reader", "auth.user_id() RETURNS text LANGUAGE sql AS $$SELECT 'mallory'$$"),
+        ("taken_last", "auth.jwt_explain(text) RETURNS text LANGUAGE sql AS $$SELECT 'mallory'$$"),
+    ] {
+        let (_owner, mut client) = database(database_name);
+        client.batch_execute(&format!("CREATE SCHEMA auth; CREATE FUNCTION {function}")).expect("a function");
+        let error = fails(&mut client, "CREATE EXTENSION pg_jwks");
+        assert_eq!(error.sqlstate, "42723", "{error:?}");
+        assert_eq!(functions(&mut client), 1, "nothing of the extension is left");
+        let query = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_jwks'";
+        assert_eq!(client.query_one(query, &[]).expect("pg_extension").get::<_, i64>(0), 0);
+        let name = function.split('(').next().expect("a name");
+        client.batch_execute(&format!("DROP FUNCTION {name}; CREATE EXTENSION pg_jwks")).expect("free now");
+    }
+}
+
+#[test]
+fn it_is_not_removed_while_policies_use_it() {
+    let (_owner, mut client) = database("in_use");
+    let schema = "CREATE EXTENSION pg_jwks; CREATE TABLE t (owner text);
+                  CREATE POLICY p ON t USING (owner = auth.user_id())";
+    client.batch_execute(schema).expect("schema");
+    for statement in ["DROP EXTENSION pg_jwks", "DROP SCHEMA auth", "DROP FUNCTION auth.user_id()"] {
+        assert_eq!(fails(&mut client, statement).sqlstate, "2BP01", "{statement}");
+    }
+}
+
+/// A program of this PostgreSQL, aimed at the server.
+fn program(name: &str) -> Command {
+    let pg_config = std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
+    let output = Command::new(pg_config).arg("--bindir").output().expect("pg_config");
+    let bindir = PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end());
+    let mut command = Command::new(bindir.join(name));
+    command.args(["--host", CLUSTER.host(), "--port", &CLUSTER.port().to_string(), "--username", "postgres"]);
+    command
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_dump_restores_extension_and_policies() {
+    let (_owner, mut client) = database("dumped");
+    let schema = "
+        CREATE EXTENSION pg_jwks;
+        CREATE TABLE note (owner text NOT NULL DEFAULT auth.user_id());
+        INSERT INTO note VALUES ('alice'), ('bob');
+        ALTER TABLE note ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY own_notes ON note USING (owner = auth.user_id());
+        GRANT SELECT ON note TO PUBLIC;";
+    client.batch_execute(schema).expect("schema");
+    let dump = CLUSTER.socket_dir().join("dumped.dump");
+    succeeds(program("pg_dump").args(["--format=custom", "--file"]).arg(&dump).arg("dumped"));
+    CLUSTER.client().batch_execute("CREATE DATABASE restored").expect("CREATE DATABASE");
+    succeeds(program("pg_restore").args(["--exit-on-error", "--dbname=restored"]).arg(&dump));
+
+    let reader = App::new(&[("issuer", ISS), ("jwks", &pg_test::jwks(&[&KEY]).to_string())]);
+    let mut client = CLUSTER.connect(reader.role(), "restored");
+    accepted(&mut client, &token(&KEY, ISS));
+    let stranger = pg_test::SigningKey::generate(pg_test::Alg::Es256, "k");
+    refused(&mut client, &token(&stranger, ISS), "28000", "signature invalid", "");
+    assert_eq!(functions(&mut client), 16);
+}

@@ -1,0 +1,17 @@
+//! What administrators and users meet: settings, errors, functions, installation.
+
+#[path = "../keys/app.rs"]
+mod app;
+mod cases;
+mod catalogue;
+mod configuration_files;
+mod explain;
+mod installation;
+mod licences;
+mod mistakes_not_made;
+mod not_configured;
+mod privileges;
+mod rejections;
+mod rls;
+mod secrets;
+mod settings;

@@ -1,0 +1,73 @@
+//! Configured values that PostgreSQL could not apply when the library was loaded.
+//!
+//! Until then anybody may set anything under these names, PGOPTIONS overriding configuration files. What turns out to
+//! be nonsense, or not the user's to set, is dropped with a warning, and the default is in force: a laxer value, as a
+//! rule, than the administrator meant. So nothing may be verified while such a default is in force.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+
+thread_local! {
+    static UNAPPLIED: RefCell<Vec<CString>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `define`, which defines settings, and remembers which of them had a value that could not be applied.
+pub fn watch(define: impl FnOnce()) {
+    let configured = names(|setting| setting.reset_source != pg_sys::GucSource::PGC_S_DEFAULT);
+    define();
+    let mut dropped = names(|setting| setting.reset_source == pg_sys::GucSource::PGC_S_DEFAULT);
+    dropped.retain(|name| configured.contains(name));
+    UNAPPLIED.set(dropped);
+}
+
+/// A setting whose default is in force in place of the value that was meant.
+pub fn unapplied() -> Option<String> {
+    UNAPPLIED.with_borrow(|unapplied| {
+        if unapplied.is_empty() {
+            return None;
+        }
+        let defaults = names(|setting| setting.source == pg_sys::GucSource::PGC_S_DEFAULT);
+        let name = unapplied.iter().find(|name| defaults.contains(name))?;
+        Some(name.to_string_lossy().into_owned())
+    })
+}
+
+/// The settings `pg_jwks.*` that `choose` chooses.
+fn names(choose: impl Fn(&pg_sys::config_generic) -> bool) -> Vec<CString> {
+    let mut names = Vec::new();
+    each(|setting| {
+        // SAFETY: each setting has a name, a C string.
+        let name = unsafe { CStr::from_ptr(setting.name) };
+        if name.to_bytes().starts_with(b"pg_jwks.") && choose(setting) {
+            names.push(name.to_owned());
+        }
+    });
+    names
+}
+
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+fn each(mut visit: impl FnMut(&pg_sys::config_generic)) {
+    // SAFETY: guc.c's array has this many pointers to settings, which live as long as the backend.
+    unsafe {
+        let variables = pg_sys::get_guc_variables();
+        for index in 0..usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0) {
+            visit(&**variables.add(index));
+        }
+    }
+}
+
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+fn each(mut visit: impl FnMut(&pg_sys::config_generic)) {
+    // SAFETY: guc.c makes an array of this many pointers to settings, which live as long as the backend; the array
+    // is the caller's.
+    unsafe {
+        let mut count = 0;
+        let variables = pg_sys::get_guc_variables(&mut count);
+        for index in 0..usize::try_from(count).unwrap_or(0) {
+            visit(&**variables.add(index));
+        }
+        pg_sys::pfree(variables.cast());
+    }
+}
