@@ -1,6 +1,10 @@
 //! Why a token would be accepted or not: the checks of [`crate::verify`], each judged on its own.
 
+use std::sync::Arc;
+
+use crate::algorithm::Algorithm;
 use crate::claims::ClaimSet;
+use crate::jwks::KeySet;
 use crate::policy::Provider;
 use crate::providers::Providers;
 use crate::rejection::{Check, Rejection};
@@ -43,8 +47,11 @@ impl Findings {
     }
 }
 
-/// Judges a token: one finding for each of [`Check::ALL`], in that order. The signature is judged also where the
-/// payload is none or later checks fail.
+/// Judges a token: one finding for each of [`Check::ALL`], in that order. The signature is judged also where later
+/// checks fail, and where the payload cannot be read but only one issuer can have signed it.
+///
+/// The first check that fails is the one for which [`crate::verify::verify`] rejects the token. Only where the payload
+/// cannot be read does `verify` not look for a key first.
 pub fn explain(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Timestamp) -> Vec<Finding> {
     let mut findings = Findings(Vec::with_capacity(Check::ALL.len()));
     let Some(token) = findings.record(Check::Format, Unverified::parse(token)) else {
@@ -52,63 +59,82 @@ pub fn explain(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Ti
         return findings.0;
     };
     let named = token.provider(providers);
-    // A payload that names no issuer can still be signed by the only one there is.
     let provider = match (&named, providers.all()) {
         (Ok(provider), _) => Some(*provider),
         (Err(_), [only]) if token.members.is_err() => Some(only),
         _ => None,
     };
-    let Some(provider) = provider else {
-        explain_without_provider(&token, named, providers, &mut findings);
-        return findings.0;
-    };
-    let algorithm = findings.record(Check::Algorithm, token.algorithm(provider));
-    match token.members.is_err() {
-        true => findings.unreached(&[Check::Issuer], "The payload names no issuer."),
-        false => drop(findings.record(Check::Issuer, named)),
-    }
-    match algorithm {
-        None => findings.unreached(&[Check::Key, Check::Signature], "The algorithm is not allowed."),
-        Some(algorithm) => {
-            let set = keys.current(provider).and_then(|set| match token.misses(&set, algorithm) {
-                true => Ok(keys.newer(provider)?.unwrap_or(set)),
-                false => Ok(set),
-            });
-            let known = set.and_then(|set| token.keys(&set, algorithm).map(drop).map(|()| set));
-            match findings.record(Check::Key, known) {
-                None => findings.unreached(&[Check::Signature], "There is no key to check it with."),
-                Some(set) => drop(findings.record(Check::Signature, token.signed(&set, algorithm))),
-            }
+    let algorithm = explain_algorithm(&token, provider, providers, &mut findings);
+    explain_issuer(named, &mut findings);
+    match (provider, algorithm) {
+        (None, _) => findings.unreached(&[Check::Key, Check::Signature], NO_ISSUER),
+        (_, None) => findings.unreached(&[Check::Key, Check::Signature], "The algorithm is not allowed."),
+        (Some(provider), Some(algorithm)) => {
+            explain_signature(token.signing_keys(provider, algorithm, keys), &mut findings);
         }
     }
     explain_claims(&token, provider, now, &mut findings);
     findings.0
 }
 
-fn explain_without_provider(
+const NO_ISSUER: &str = "The issuer is not known.";
+
+/// The algorithm, where the provider may use it. Without a provider, the token must please at least one.
+fn explain_algorithm(
     token: &Unverified,
-    named: Result<&Provider, Rejection>,
+    provider: Option<&Provider>,
     providers: &Providers,
     findings: &mut Findings,
-) {
-    // Without an issuer there is no list of its own to compare with: the token must please at least one.
-    let algorithms: Vec<_> = providers.all().iter().map(|provider| token.algorithm(provider)).collect();
-    match algorithms.into_iter().reduce(|one, other| one.or(other)) {
-        Some(outcome) => drop(findings.record(Check::Algorithm, outcome)),
-        None => findings.unreached(&[Check::Algorithm], "No issuer is configured."),
+) -> Option<Algorithm> {
+    match provider {
+        Some(provider) => findings.record(Check::Algorithm, token.algorithm(provider)),
+        None if providers.all().is_empty() => {
+            findings.unreached(&[Check::Algorithm], "No issuer is configured.");
+            None
+        }
+        None => {
+            findings.record(Check::Algorithm, token.some_algorithm(providers));
+            None
+        }
     }
-    findings.record(Check::Issuer, named);
-    findings.unreached(&Check::ALL[3..], "The issuer is not accepted.");
 }
 
-fn explain_claims(token: &Unverified, provider: &Provider, now: Timestamp, findings: &mut Findings) {
-    let set = token.members.as_ref().map_err(payload_rejection).map(|members| ClaimSet::new(members.clone()));
-    let judged = set.as_ref().map_err(Clone::clone).and_then(check_claims);
-    findings.record(Check::Claims, judged);
-    let Ok(set) = set else {
-        findings.unreached(&Check::ALL[6..], "The payload has no claims.");
+fn explain_issuer(named: Result<&Provider, Rejection>, findings: &mut Findings) {
+    match named {
+        Err(rejection) if rejection.reason.check() == Check::Claims => {
+            findings.unreached(&[Check::Issuer], "The payload cannot be read, so it names no issuer.");
+        }
+        named => drop(findings.record(Check::Issuer, named)),
+    }
+}
+
+fn explain_signature(signed: Result<Arc<KeySet>, Rejection>, findings: &mut Findings) {
+    match signed {
+        Err(rejection) if rejection.reason.check() == Check::Key => {
+            findings.record::<()>(Check::Key, Err(rejection));
+            findings.unreached(&[Check::Signature], "There is no key to check it with.");
+        }
+        signed => {
+            findings.record(Check::Key, Ok(()));
+            findings.record(Check::Signature, signed);
+        }
+    }
+}
+
+fn explain_claims(token: &Unverified, provider: Option<&Provider>, now: Timestamp, findings: &mut Findings) {
+    let set = match &token.members {
+        Ok(members) => ClaimSet::new(members.clone()),
+        Err(error) => {
+            findings.record::<()>(Check::Claims, Err(payload_rejection(error)));
+            findings.unreached(&Check::ALL[6..], "The payload cannot be read.");
+            return;
+        }
+    };
+    let Some(provider) = provider else {
+        findings.unreached(&Check::ALL[5..], NO_ISSUER);
         return;
     };
+    findings.record(Check::Claims, check_claims(&set));
     findings.record(Check::Expiry, check_expiry(&set, provider, now));
     findings.record(Check::NotBefore, check_not_before(&set, provider, now));
     findings.record(Check::Audience, check_audience(&set, provider));

@@ -62,11 +62,13 @@ impl CachedKeys {
         let Some(held) = &self.held else {
             return if may_fetch { Step::Fetch } else { Step::Unavailable };
         };
-        // A clock that was set back makes ages unknown: treat the set as due.
         let life = held.life.min(limits.ttl);
+        let max_stale = limits.max_stale.max(life);
+        // A clock that was set back makes the age unknown: the set counts as expired, and a set from further ahead
+        // than it may be stale does not serve.
         let expired = now >= held.fetched + life || now < held.fetched;
         let due = now >= held.fetched + life.scaled(4, 5);
-        let servable = now < held.fetched + limits.max_stale.max(life);
+        let servable = now < held.fetched + max_stale && held.fetched < now + max_stale;
         match (expired, servable) {
             (false, _) if due && may_fetch => Step::UseAndRefresh(held.keys.clone()),
             (false, _) => Step::Use(held.keys.clone()),

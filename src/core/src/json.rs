@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// Why a text is not an object with unique members.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ObjectError {
-    /// Not JSON, not UTF-8, or not an object.
+    /// Not JSON, not UTF-8, or not an object; or nested more than 127 levels deep, or with a number beyond a double.
     NotAnObject,
     /// A member name appears twice (RFC 7515 §4 and RFC 7519 §4 allow refusing those).
     Duplicate,

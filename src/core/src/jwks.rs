@@ -2,13 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk};
 use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, KeyType};
 use crate::bounds::{MAX_DOCUMENT_BYTES, MAX_KEYS};
 use crate::key::{Key, Material};
+use crate::pem;
 
 /// Where a document came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +35,14 @@ pub struct Skipped {
 }
 
 impl KeySet {
-    /// Parses a JWK Set or, where the text begins like one, PEM blocks. Keys that cannot be used are skipped; a
-    /// document without a single usable key is an error, a full sentence.
+    /// Parses a JWK Set or, where the text begins like one, PEM blocks. Keys that cannot be used are skipped. A
+    /// document beyond the bounds or without a single usable key is an error, a full sentence.
     pub fn parse(document: &[u8], origin: Origin) -> Result<Self, String> {
         if document.len() > MAX_DOCUMENT_BYTES {
             return Err(format!("The key document is larger than {MAX_DOCUMENT_BYTES} bytes."));
         }
         let candidates = if document.trim_ascii_start().starts_with(b"-----BEGIN ") {
-            pem_keys(document)
+            pem_keys(document)?
         } else {
             jwk_keys(document, origin)?
         };
@@ -71,6 +70,11 @@ impl KeySet {
     /// The keys that were left out.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
+    }
+
+    /// Whether a usable key has this `kid`.
+    pub fn knows(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
     /// The keys to try for a token, those with its `kid` first. A key without a `kid` can serve any token, but only
@@ -114,16 +118,24 @@ fn jwk_keys(document: &[u8], origin: Origin) -> Result<Vec<Candidate>, String> {
         None if set.contains_key("kty") => &[Value::Object(set)],
         None => return Err("The key document has no member \"keys\".".into()),
     };
-    if keys.len() > MAX_KEYS {
-        return Err(format!("The key document has more than {MAX_KEYS} keys."));
-    }
+    check_count(keys.len())?;
     Ok(keys.iter().map(|jwk| jwk_key(jwk, origin)).collect())
+}
+
+fn check_count(keys: usize) -> Result<(), String> {
+    match keys > MAX_KEYS {
+        true => Err(format!("The key document has more than {MAX_KEYS} keys.")),
+        false => Ok(()),
+    }
 }
 
 fn jwk_key(jwk: &Value, origin: Origin) -> Candidate {
     let kid = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
     parse_jwk(jwk, kid.clone(), origin).map_err(|why| Skipped { kid, why })
 }
+
+/// RFC 7518 §6.2.2 and §6.3.2, RFC 8037 §2. Each factor of an RSA modulus gives away the whole key.
+const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
 fn parse_jwk(jwk: &Value, kid: Option<String>, origin: Origin) -> Result<Key, String> {
     if jwk.get("kid").is_some_and(|kid| !kid.is_string()) {
@@ -145,7 +157,7 @@ fn parse_jwk(jwk: &Value, kid: Option<String>, origin: Origin) -> Result<Key, St
         }
     };
     let kty = jwk.get("kty").and_then(Value::as_str).ok_or("no \"kty\"")?;
-    if kty != "oct" && jwk.get("d").is_some() {
+    if kty != "oct" && PRIVATE_MEMBERS.iter().any(|member| jwk.get(member).is_some()) {
         return Err("the private key is published with it".into());
     }
     let number = |member: &str| -> Result<Vec<u8>, String> {
@@ -167,46 +179,9 @@ fn parse_jwk(jwk: &Value, kid: Option<String>, origin: Origin) -> Result<Key, St
     Key::new(kid, algorithm, material)
 }
 
-/// The public keys of PEM blocks (RFC 7468 §13 and PKCS #1).
-fn pem_keys(document: &[u8]) -> Vec<Candidate> {
+fn pem_keys(document: &[u8]) -> Result<Vec<Candidate>, String> {
     let text = String::from_utf8_lossy(document);
-    let blocks = text.split_inclusive("-----END ").count().saturating_sub(1);
-    let mut rest = text.as_ref();
-    let mut keys = Vec::new();
-    for _ in 0..blocks.min(MAX_KEYS) {
-        let Some(start) = rest.find("-----BEGIN ") else { break };
-        let Some(end) = rest[start..].find("-----END ").map(|at| start + at) else { break };
-        let close = rest[end..].find('\n').map_or(rest.len(), |at| end + at);
-        keys.push(pem_key(&rest[start..close]).map_err(|why| Skipped { kid: None, why }));
-        rest = &rest[close..];
-    }
-    keys
-}
-
-fn pem_key(block: &str) -> Result<Key, String> {
-    // Certificates are refused: their dates and names would have to be checked, and nothing here does.
-    if !block.starts_with("-----BEGIN PUBLIC KEY-----") && !block.starts_with("-----BEGIN RSA PUBLIC KEY-----") {
-        return Err("the PEM block is not a public key".into());
-    }
-    let pem = block.as_bytes();
-    let decoding = DecodingKey::from_rsa_pem(pem)
-        .or_else(|_| DecodingKey::from_ec_pem(pem))
-        .or_else(|_| DecodingKey::from_ed_pem(pem))
-        .map_err(|_| "the PEM block cannot be read")?;
-    let jwk = Jwk::from_decoding_key(&decoding, None).map_err(|_| "the key in the PEM block is not supported")?;
-    let number = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| "the PEM block cannot be read".to_string());
-    let material = match &jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => Material::Rsa { n: number(&rsa.n)?, e: number(&rsa.e)? },
-        AlgorithmParameters::EllipticCurve(ec) => {
-            let curve = match ec.curve {
-                EllipticCurve::P256 => KeyType::P256,
-                EllipticCurve::P384 => KeyType::P384,
-                _ => return Err("the curve in the PEM block is not supported".into()),
-            };
-            Material::Ec { curve, x: number(&ec.x)?, y: number(&ec.y)? }
-        }
-        AlgorithmParameters::OctetKeyPair(okp) => Material::Ed25519(number(&okp.x)?),
-        _ => return Err("the key in the PEM block is not supported".into()),
-    };
-    Key::new(None, None, material)
+    check_count(pem::blocks(&text).count())?;
+    let key = |block| pem::material(block).and_then(|material| Key::new(None, None, material));
+    Ok(pem::blocks(&text).map(|block| key(block).map_err(|why| Skipped { kid: None, why })).collect())
 }

@@ -1,6 +1,10 @@
 //! One verification key.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519_PUBLIC_KEY_LEN, ParsedPublicKey, RsaPublicKeyComponents,
+    RsaSubjectPublicKey,
+};
 use jsonwebtoken::DecodingKey;
 
 use crate::algorithm::{Algorithm, KeyType};
@@ -47,7 +51,9 @@ impl Key {
             Material::Rsa { n, e } => rsa(n, e)?,
             Material::Ec { curve, x, y } => ec(curve, x, y)?,
             Material::Ed25519(x) => {
-                ParsedPublicKey::new(&ED25519, &x).map_err(|_| "not an Ed25519 public key")?;
+                if x.len() != ED25519_PUBLIC_KEY_LEN {
+                    return Err("not an Ed25519 public key".into());
+                }
                 (KeyType::Ed25519, 256, DecodingKey::from_ed_der(&x))
             }
             Material::Oct(secret) => {
@@ -111,9 +117,13 @@ fn rsa(n: Vec<u8>, e: Vec<u8>) -> Result<(KeyType, usize, DecodingKey), String> 
         return Err(format!("RSA key of {bits} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}"));
     }
     // 1 would accept anything; even numbers are no exponents; the crypto library stops at 33 bits.
-    if e == [1] || e.len() > 5 || e.last().is_none_or(|low| low % 2 == 0) {
+    let exponent = e.iter().try_fold(0_u64, |value, byte| Some(value.checked_mul(256)? + u64::from(*byte)));
+    if !exponent.is_some_and(|e| e % 2 == 1 && (3..1 << 33).contains(&e)) {
         return Err("RSA exponent out of range".into());
     }
+    let der = RsaPublicKeyComponents { n, e }.as_der();
+    let parsed = der.ok().and_then(|der| RsaSubjectPublicKey::from_der(der.as_ref()).ok());
+    parsed.ok_or("not an RSA public key")?;
     Ok((KeyType::Rsa, bits, DecodingKey::from_rsa_raw_components(n, e)))
 }
 

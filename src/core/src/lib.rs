@@ -20,6 +20,7 @@ pub mod http_caching;
 pub mod json;
 pub mod jwks;
 pub mod key;
+mod pem;
 pub mod policy;
 pub mod providers;
 pub mod redaction;

@@ -106,10 +106,11 @@ enum Strings {
 }
 
 impl Strings {
-    fn joined(self, separator: &str) -> String {
+    /// The items: of a string, the parts into which `split` takes it; of an array, its strings as they stand.
+    fn items(self, split: fn(&str) -> Vec<String>) -> Vec<String> {
         match self {
-            Self::One(text) => text,
-            Self::Many(texts) => texts.join(separator),
+            Self::One(text) => split(&text),
+            Self::Many(texts) => texts,
         }
     }
 }
@@ -140,13 +141,17 @@ impl Entry {
         };
         let mut provider = plain(settings, self.issuer, source)?;
         if let Some(audience) = self.audience {
-            provider.audience = Audience::parse(&audience.joined(","))?;
+            provider.audience = Audience::of(audience.items(list))?;
         }
         if let Some(algorithms) = self.allowed_algorithms {
-            provider.algorithms = Algorithms::parse(&algorithms.joined(","))?;
+            provider.algorithms = Algorithms::parse(&algorithms.items(list).join(","))?;
         }
         if let Some(scope) = self.required_scope {
-            provider.required_scope = scope_list(&scope.joined(" "));
+            provider.required_scope = match scope {
+                Strings::One(text) => scope_list(&text),
+                // Scopes have no spaces (RFC 6749 §3.3), so an item with one can only mean several.
+                Strings::Many(items) => items.join(" ").split_ascii_whitespace().map(str::to_owned).collect(),
+            };
         }
         provider.role_claim = match self.role_claim {
             Some(Strings::One(path)) => ClaimPath::parse(&path)?,
@@ -226,6 +231,18 @@ mod tests {
         assert_eq!(b.role_claim, ClaimPath::parse(r#"["a.b","c"]"#).unwrap());
         assert_eq!(b.token_type, TokenType::Access);
         assert_eq!(providers.of_issuer("https://a.example").unwrap().required_scope, ["read"]);
+    }
+
+    #[test]
+    fn the_items_of_an_array_are_not_split() {
+        let text = r#"[{"issuer":"b","audience":["urn:x,app"],"required_scope":["a,b", "c d"]}]"#;
+        let providers = Providers::assemble(&TrustSettings { providers: Some(text), ..settings() }).unwrap();
+        let b = providers.of_issuer("b").unwrap();
+        assert_eq!(b.audience, Audience::OneOf(vec!["urn:x,app".into()]));
+        assert_eq!(b.required_scope, ["a,b", "c", "d"]);
+        for bad in [r#"[{"issuer":"b","audience":["a",""]}]"#, r#"[{"issuer":"b","audience":["*","a"]}]"#] {
+            assert!(Providers::check(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -35,8 +35,9 @@ impl Timestamp {
         Span(self.0.saturating_sub(earlier.0))
     }
 
-    /// A JSON `NumericDate` (RFC 7519 §2): seconds since the epoch, fractions allowed. `None` where the value is not
-    /// a number or lies outside the years 1970 to 9999.
+    /// A JSON `NumericDate` (RFC 7519 §2): seconds since the epoch, fractions allowed, to the nearest microsecond as
+    /// far as a double can tell (until 2106 it can). `None` where the value is not a number or lies outside the years
+    /// 1970 to 9999.
     pub fn from_numeric_date(value: &Value) -> Option<Self> {
         if let Some(seconds) = value.as_i64() {
             return (0..=MAX_NUMERIC_DATE).contains(&seconds).then(|| Self::from_seconds(seconds));
@@ -45,8 +46,8 @@ impl Timestamp {
         if !(0.0..=MAX_NUMERIC_DATE as f64).contains(&seconds) {
             return None;
         }
-        // Rounding down errs towards an earlier expiry. In range, so the cast is exact to the microsecond.
-        Some(Self((seconds * MICROS_PER_SECOND as f64).floor() as i64))
+        // In range, so the cast loses nothing.
+        Some(Self((seconds * MICROS_PER_SECOND as f64).round() as i64))
     }
 }
 
@@ -71,7 +72,7 @@ impl Span {
 
     /// This length times `numerator / denominator`.
     pub const fn scaled(self, numerator: i64, denominator: i64) -> Self {
-        Self(self.0 / denominator * numerator)
+        Self((self.0 / denominator).saturating_mul(numerator))
     }
 
     /// This length `times` over.
@@ -105,6 +106,7 @@ impl std::fmt::Display for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -112,6 +114,25 @@ mod tests {
         assert_eq!(Timestamp::from_numeric_date(&json!(1.5)), Some(Timestamp::from_micros(1_500_000)));
         assert_eq!(Timestamp::from_numeric_date(&json!(1_700_000_000)), Some(Timestamp::from_seconds(1_700_000_000)));
         assert_eq!(Timestamp::from_numeric_date(&json!(1.7e9)), Some(Timestamp::from_seconds(1_700_000_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn numeric_dates_are_exact_to_the_microsecond(micros in 0..4_294_967_296_000_000_i64) {
+            let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+            let value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(Timestamp::from_numeric_date(&value), Some(Timestamp::from_micros(micros)));
+        }
+
+        #[test]
+        fn arithmetic_saturates(moment: i64, span: i64, numerator in 0..100_i64, denominator in 1..100_i64) {
+            let (moment, span) = (Timestamp::from_micros(moment), Span(span));
+            let exact = i128::from(moment.0) + i128::from(span.0);
+            prop_assert_eq!(i128::from((moment + span).0), exact.clamp(i64::MIN.into(), i64::MAX.into()));
+            let exact = i128::from(moment.0) - i128::from(span.0);
+            prop_assert_eq!(i128::from((moment - span).0), exact.clamp(i64::MIN.into(), i64::MAX.into()));
+            let _ = (moment.since(Timestamp(span.0)), span.times(numerator), span.scaled(numerator, denominator));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The compact serialization of a JWS (RFC 7515 §7.1), parsed and not yet believed.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -10,7 +12,6 @@ use crate::rejection::{Reason, Rejection};
 
 /// The header members that matter. `jku`, `x5u`, `x5c` and `jwk` are never read: a token cannot bring its own key
 /// (RFC 8725 §3.10).
-#[derive(Clone, Debug)]
 pub(crate) struct Header {
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
@@ -18,7 +19,6 @@ pub(crate) struct Header {
 }
 
 /// A well-formed token about which nothing is known.
-#[derive(Debug)]
 pub struct Unverified<'t> {
     pub(crate) header: Header,
     pub(crate) signing_input: &'t str,
@@ -54,8 +54,19 @@ impl<'t> Unverified<'t> {
     }
 }
 
+/// Nothing of the token: it could end up in a log.
+impl fmt::Debug for Unverified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unverified").finish_non_exhaustive()
+    }
+}
+
 fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
     let malformed = |detail: &str| Rejection::new(Reason::HeaderMalformed, detail);
+    // White space before it would be JSON, but then the token would not begin as crate::redaction expects of tokens.
+    if !bytes.starts_with(b"{") {
+        return Err(malformed("The header is not a JSON object."));
+    }
     let members = unique_object(bytes).map_err(|error| match error {
         ObjectError::NotAnObject => malformed("The header is not a JSON object."),
         ObjectError::Duplicate => malformed("A header parameter appears twice."),
@@ -79,9 +90,10 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
 
 fn not_compact() -> Rejection {
     Rejection::new(Reason::NotCompact, "A JWT has three parts separated by dots.")
-        .hint("Pass the token alone, without \"Bearer \" before it. Encrypted tokens (JWE) are not supported.")
+        .hint("Encrypted tokens (JWE) are not supported.")
 }
 
 fn not_base64url() -> Rejection {
     Rejection::new(Reason::NotBase64Url, "Each part of a JWT is base64url without padding.")
+        .hint("Pass the token alone, without \"Bearer \" or white space around it.")
 }

@@ -16,17 +16,18 @@ use crate::token::Unverified;
 
 /// Where the keys of a provider come from. The caller does the I/O, the caching and the waiting.
 pub trait Keys {
-    /// The keys in force.
+    /// The keys in force; the error is [`Reason::KeysUnavailable`] or [`Reason::KeySourceNotConfigured`].
     fn current(&mut self, provider: &Provider) -> Result<Arc<KeySet>, Rejection>;
 
     /// Called when the keys in force do not know a token's key: newer keys, or `None` where none may be fetched now.
     fn newer(&mut self, provider: &Provider) -> Result<Option<Arc<KeySet>>, Rejection>;
 }
 
-/// A payload whose signature was made by a key of its issuer.
+/// A token whose signature was made by a key of its issuer.
 #[derive(Debug)]
 pub struct Verified<'t> {
     token: Unverified<'t>,
+    keys: Arc<KeySet>,
 }
 
 /// The claims of a token that passed every check.
@@ -60,22 +61,26 @@ impl Claims {
     }
 }
 
-/// Verifies a token: every check of [`crate::rejection::Check`], in order.
+/// Verifies a token: every check of [`crate::rejection::Check`], in order. The error is that of the first that fails.
+/// Keys are asked for only where the token's issuer is trusted and may use its algorithm.
 pub fn verify(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Timestamp) -> Result<Claims, Rejection> {
     let token = Unverified::parse(token)?;
+    // Which algorithms are allowed depends on the issuer, but one that is allowed to none needs none to be refused.
+    token.some_algorithm(providers)?;
     let provider = token.provider(providers)?;
     let algorithm = token.algorithm(provider)?;
-    let mut set = keys.current(provider)?;
-    if token.misses(&set, algorithm)
-        && let Some(newer) = keys.newer(provider)?
-    {
-        set = newer;
-    }
-    let verified = token.verify(&set, algorithm)?;
-    verified.claims(provider, set, now)
+    token.verified(provider, algorithm, keys)?.claims(provider, now)
 }
 
 impl<'t> Unverified<'t> {
+    /// Whether at least one issuer may use the token's algorithm; the error is that of one which may not. `Ok` where
+    /// no issuer is configured.
+    pub(crate) fn some_algorithm(&self, providers: &Providers) -> Result<(), Rejection> {
+        let all = providers.all();
+        let judge = all.iter().find(|provider| self.allowed_algorithm(provider).is_some()).or(all.first());
+        judge.map_or(Ok(()), |provider| self.algorithm(provider).map(drop))
+    }
+
     /// The configured issuer that the token names; before any key is looked at or fetched.
     pub(crate) fn provider<'p>(&self, providers: &'p Providers) -> Result<&'p Provider, Rejection> {
         if providers.all().is_empty() {
@@ -97,53 +102,74 @@ impl<'t> Unverified<'t> {
 
     /// The token's algorithm, where the provider may use it.
     pub(crate) fn algorithm(&self, provider: &Provider) -> Result<Algorithm, Rejection> {
-        let algorithm = self.header.alg.parse().ok().filter(|algorithm| provider.algorithms.contains(*algorithm));
-        algorithm.ok_or_else(|| {
+        self.allowed_algorithm(provider).ok_or_else(|| {
             let detail = format!("Header parameter \"alg\" must be one of {}.", provider.algorithms);
             Rejection::new(Reason::AlgorithmNotAllowed, detail)
         })
     }
 
-    /// Whether newer keys could make a difference: no key fits, or the only one that does goes by no name and did
-    /// not make the signature.
-    pub(crate) fn misses(&self, set: &KeySet, algorithm: Algorithm) -> bool {
-        match set.candidates(self.header.kid.as_deref(), algorithm) {
-            Candidates::Named(_) | Candidates::Ambiguous => false,
-            Candidates::Only(key) => !self.made_by(key, algorithm),
-            Candidates::None => true,
-        }
-    }
-
-    /// The keys that may have made the signature.
-    pub(crate) fn keys<'k>(&self, set: &'k KeySet, algorithm: Algorithm) -> Result<Vec<&'k Key>, Rejection> {
-        match set.candidates(self.header.kid.as_deref(), algorithm) {
-            Candidates::Named(keys) => Ok(keys),
-            Candidates::Only(key) => Ok(vec![key]),
-            Candidates::Ambiguous => Err(Rejection::new(
-                Reason::KeyAmbiguous,
-                "The token has no \"kid\" that tells the issuer's keys apart, and several fit its algorithm.",
-            )),
-            Candidates::None => Err(Rejection::new(
-                Reason::KeyUnknown,
-                format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name()),
-            )),
-        }
-    }
-
-    pub(crate) fn made_by(&self, key: &Key, algorithm: Algorithm) -> bool {
-        key.made(self.signature, self.signing_input.as_bytes(), algorithm)
+    fn allowed_algorithm(&self, provider: &Provider) -> Option<Algorithm> {
+        self.header.alg.parse().ok().filter(|algorithm| provider.algorithms.contains(*algorithm))
     }
 
     /// Checks the signature.
-    fn verify(self, set: &KeySet, algorithm: Algorithm) -> Result<Verified<'t>, Rejection> {
-        self.signed(set, algorithm)?;
-        Ok(Verified { token: self })
+    fn verified(
+        self,
+        provider: &Provider,
+        algorithm: Algorithm,
+        keys: &mut dyn Keys,
+    ) -> Result<Verified<'t>, Rejection> {
+        let keys = self.signing_keys(provider, algorithm, keys)?;
+        Ok(Verified { token: self, keys })
     }
 
-    /// Whether a key of the set made the signature.
-    pub(crate) fn signed(&self, set: &KeySet, algorithm: Algorithm) -> Result<(), Rejection> {
-        let keys = self.keys(set, algorithm)?;
-        match keys.iter().take(MAX_CANDIDATE_KEYS).any(|key| self.made_by(key, algorithm)) {
+    /// The key set with the key that made the signature: the one in force, or a newer one where that one does not
+    /// know the token's key.
+    pub(crate) fn signing_keys(
+        &self,
+        provider: &Provider,
+        algorithm: Algorithm,
+        keys: &mut dyn Keys,
+    ) -> Result<Arc<KeySet>, Rejection> {
+        let kid = self.header.kid.as_deref();
+        let current = keys.current(provider)?;
+        let candidates = current.candidates(kid, algorithm);
+        let signed = self.signed_by(&candidates, algorithm);
+        // A key without a name can have been replaced unnoticed.
+        let replaceable = match candidates {
+            Candidates::Named(_) | Candidates::Ambiguous => false,
+            Candidates::Only(_) | Candidates::None => !kid.is_some_and(|kid| current.knows(kid)),
+        };
+        if signed.is_err()
+            && replaceable
+            && let Some(newer) = keys.newer(provider)?
+        {
+            self.signed_by(&newer.candidates(kid, algorithm), algorithm)?;
+            return Ok(newer);
+        }
+        signed.map(|()| current)
+    }
+
+    /// Whether one of these keys made the signature.
+    fn signed_by(&self, candidates: &Candidates, algorithm: Algorithm) -> Result<(), Rejection> {
+        let made = |key: &Key| key.made(self.signature, self.signing_input.as_bytes(), algorithm);
+        let signed = match candidates {
+            Candidates::Named(keys) => keys.iter().take(MAX_CANDIDATE_KEYS).any(|key| made(key)),
+            Candidates::Only(key) => made(key),
+            Candidates::Ambiguous => {
+                return Err(Rejection::new(
+                    Reason::KeyAmbiguous,
+                    "The token has no \"kid\" that tells the issuer's keys apart, and several fit its algorithm.",
+                ));
+            }
+            Candidates::None => {
+                return Err(Rejection::new(
+                    Reason::KeyUnknown,
+                    format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name()),
+                ));
+            }
+        };
+        match signed {
             true => Ok(()),
             false => Err(Rejection::new(
                 Reason::SignatureInvalid,
@@ -155,7 +181,7 @@ impl<'t> Unverified<'t> {
 
 impl Verified<'_> {
     /// Checks everything that the payload and the header's `typ` say.
-    fn claims(self, provider: &Provider, keys: Arc<KeySet>, now: Timestamp) -> Result<Claims, Rejection> {
+    fn claims(self, provider: &Provider, now: Timestamp) -> Result<Claims, Rejection> {
         let Unverified { header, payload, members, .. } = self.token;
         let set = ClaimSet::new(members.map_err(|error| payload_rejection(&error))?);
         check_claims(&set)?;
@@ -166,7 +192,7 @@ impl Verified<'_> {
         check_type(header.typ.as_deref(), provider)?;
         // The payload parsed as JSON, so it is UTF-8.
         let json = ascii_escaped(&String::from_utf8_lossy(&payload));
-        Ok(Claims { json, set, expires, keys })
+        Ok(Claims { json, set, expires, keys: self.keys })
     }
 }
 
