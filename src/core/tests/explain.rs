@@ -1,0 +1,198 @@
+//! `auth.jwt_explain`: one row a check, in order, and nothing of the token in any of them.
+
+mod common;
+
+use common::*;
+use pg_jwks_core::explain::Finding;
+use pg_jwks_core::policy::TokenType;
+use pg_jwks_core::rejection::{Check, Reason, Rejection};
+use pg_jwks_core::time::Span;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// The rows of DESIGN.md §1.
+const NAMES: [&str; 11] = [
+    "format",
+    "algorithm",
+    "issuer",
+    "key",
+    "signature",
+    "claims",
+    "expiry",
+    "not_before",
+    "audience",
+    "scope",
+    "type",
+];
+
+/// The outcomes as letters: `y`es, `n`o, `-` for unreached.
+fn outcomes(findings: &[Finding]) -> String {
+    let names: Vec<_> = findings.iter().map(|finding| finding.check.name()).collect();
+    assert_eq!(names, NAMES);
+    for finding in findings {
+        assert_eq!(finding.detail.is_none(), finding.ok == Some(true), "{finding:?}");
+    }
+    findings.iter().map(|finding| finding.ok.map_or('-', |ok| if ok { 'y' } else { 'n' })).collect()
+}
+
+fn explained(server: &mut Server, token: &str) -> String {
+    outcomes(&server.explain(token))
+}
+
+fn detail(server: &mut Server, token: &str, check: Check) -> String {
+    server.explain(token).into_iter().find(|finding| finding.check == check).unwrap().detail.unwrap()
+}
+
+#[test]
+fn a_good_token_has_eleven_good_rows() {
+    assert_eq!(explained(&mut Server::new(&[&RSA]), &Token::new(&RSA).text()), "yyyyyyyyyyy");
+}
+
+#[test]
+fn what_cannot_be_reached_is_null() {
+    let mut server = Server::new(&[&RSA]);
+    let token = Token::new(&RSA);
+    for (text, expected) in [
+        ("no token".to_string(), "n----------"),
+        (token.clone().header("crit", json!([])).text(), "n----------"),
+        (token.clone().header("alg", "none").text(), "yny--yyyyyy"),
+        (token.clone().header("alg", "HS256").text(), "yny--yyyyyy"),
+        (token.clone().claim("iss", "x").text(), "yyn--------"),
+        (token.clone().claim("iss", "x").header("alg", "none").text(), "ynn--------"),
+        (token.clone().header("kid", "x").text(), "yyyn-yyyyyy"),
+        (token.clone().without("exp").text(), "yyyyyynyyyy"),
+        (token.clone().claim("aud", 1).text(), "yyyyynyynyy"),
+    ] {
+        assert_eq!(explained(&mut server, &text), expected, "{text}");
+    }
+    server.keys.current = Err(Rejection::new(Reason::KeysUnavailable, "Keys could not be had."));
+    assert_eq!(explained(&mut server, &token.text()), "yyyn-yyyyyy");
+    let mut unconfigured = server.set(|settings| settings.issuer = None);
+    assert_eq!(explained(&mut unconfigured, &token.text()), "y-n--------");
+    assert_eq!(explained(&mut unconfigured, &token.text_of(b"[]")), "y-n--n-----");
+}
+
+#[test]
+fn the_signature_speaks_for_itself() {
+    let mut server = Server::new(&[&RSA]).set(|settings| {
+        settings.audience = Some("another");
+        settings.required_scope = Some("admin");
+        settings.token_type = TokenType::Access;
+    });
+    let all_wrong =
+        Token::new(&RSA).claim("sub", 1).claim("exp", 1).claim("nbf", 9_999_999_999_i64).header("typ", "JWT");
+    assert_eq!(explained(&mut server, &all_wrong.text()), "yyyyynnnnnn");
+    let forged = Token::new(&RSA_OTHER).header("kid", RSA.kid);
+    assert_eq!(explained(&mut Server::new(&[&RSA]), &forged.text()), "yyyynyyyyyy");
+}
+
+#[test]
+fn the_signature_over_a_payload_that_is_no_object_is_judged_where_the_issuer_is_beyond_doubt() {
+    for payload in [&b"Example of signing"[..], b"[]", b"7", b"", b"{\"iss\":1,\"iss\":1}"] {
+        let signed = Token::new(&RSA).text_of(payload);
+        let forged = Token::new(&RSA_OTHER).header("kid", RSA.kid).text_of(payload);
+        let mut one = Server::new(&[&RSA]);
+        assert_eq!(explained(&mut one, &signed), "yy-yyn-----");
+        assert_eq!(explained(&mut one, &forged), "yy-ynn-----");
+        // With two issuers it could be either's, and asking both would be two fetches for a malformed token.
+        let mut two = Server::new(&[&RSA]).set(|settings| settings.issuer = Some("a, b"));
+        assert_eq!(explained(&mut two, &signed), "yy---n-----");
+        assert_eq!(two.keys.asked, 0);
+    }
+}
+
+#[test]
+fn details_say_what_was_expected() {
+    let mut server = Server::new(&[&RSA]).set(|settings| {
+        settings.issuer = Some("https://issuer.example, b");
+        settings.audience = Some("app, other");
+        settings.leeway = Span::from_seconds(30);
+        settings.allowed_algorithms = "RS256, ES256";
+    });
+    let token = Token::new(&RSA);
+    for (token, check, expected) in [
+        (
+            token.clone().claim("iss", "x"),
+            Check::Issuer,
+            "Claim \"iss\" must be exactly \"https://issuer.example\" or \"b\".",
+        ),
+        (token.clone().claim("aud", "x"), Check::Audience, "Claim \"aud\" must have \"app\" or \"other\"."),
+        (token.clone().header("alg", "x"), Check::Algorithm, "Header parameter \"alg\" must be one of RS256, ES256."),
+        (
+            token.clone().claim("exp", 1_749_999_900),
+            Check::Expiry,
+            "The token expired 100 s ago; the allowed clock skew is 30 s.",
+        ),
+        (
+            token.clone().claim("nbf", 1_750_000_031),
+            Check::NotBefore,
+            "Claim \"nbf\" is ahead of the server's clock by more than 30 s. Compare the clocks of the issuer and of \
+             the database server.",
+        ),
+    ] {
+        assert_eq!(detail(&mut server, &token.text(), check), expected);
+    }
+    server.settings.audience = None;
+    assert_eq!(
+        detail(&mut server, &token.text(), Check::Audience),
+        "Without an audience, tokens that were issued for other applications would be accepted. Set pg_jwks.audience \
+         to the \"aud\" of your tokens, or to '*' to accept any."
+    );
+}
+
+#[test]
+fn explaining_asks_for_keys_as_verifying_does() {
+    let mut server = Server::new(&[&RSA]);
+    server.explain(Token::new(&RSA_OTHER).text());
+    assert_eq!((server.keys.asked, server.keys.fetches), (1, 1));
+    server.keys.newer = Ok(Some(key_set(&[&RSA_OTHER])));
+    assert_eq!(explained(&mut server, &Token::new(&RSA_OTHER).text()), "yyyyyyyyyyy");
+}
+
+/// Texts that no message of the core has in it.
+fn secret() -> impl Strategy<Value = String> {
+    "[0-9]{3}[XZ]{3,12}[a-z0-9<>&'\\\\ -]{0,20}"
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn nothing_of_the_token_is_in_any_detail(
+        names in prop::collection::vec(secret(), 12),
+        replaced in prop::collection::vec(any::<bool>(), 9),
+        audience_is_list in any::<bool>(),
+        payload_is_text in prop::bool::weighted(0.1),
+        own_key in any::<bool>(),
+    ) {
+        let mut token = Token::new(if own_key { &RSA } else { &RSA_OTHER })
+            .claim(&names[0], names[1].as_str())
+            .header(&names[10], names[11].as_str());
+        let aud = if audience_is_list { json!([names[3]]) } else { json!(names[3]) };
+        let changes = [("iss", json!(names[2])), ("aud", aud), ("sub", json!([names[4]])), ("exp", json!(names[5])),
+                       ("scope", json!(names[6])), ("nbf", json!(9_173_548_612_i64))];
+        for ((name, value), _) in changes.into_iter().zip(&replaced).filter(|(_, replaced)| **replaced) {
+            token = token.claim(name, value);
+        }
+        for (index, name) in ["kid", "alg", "typ"].into_iter().enumerate().filter(|(index, _)| replaced[6 + index]) {
+            token = token.header(name, names[7 + index].as_str());
+        }
+        let text = if payload_is_text { token.text_of(names[0].as_bytes()) } else { token.text() };
+        let mut server = Server::new(&[&RSA]).set(|settings| {
+            settings.required_scope = Some("admin");
+            settings.token_type = TokenType::Access;
+        });
+        let findings = server.explain(&text);
+        outcomes(&findings);
+        let mut forbidden: Vec<&str> = names.iter().map(String::as_str).collect();
+        forbidden.extend(text.split('.').filter(|part| part.len() > 8));
+        forbidden.extend(["9173548612", "6ba7b810", RSA_OTHER.kid, "editor", "nobody"]);
+        for finding in &findings {
+            let detail = finding.detail.as_deref().unwrap_or_default();
+            for part in &forbidden {
+                prop_assert!(!detail.contains(part), "{} in {}", part, detail);
+            }
+        }
+        prop_assert!(Value::from(findings.len()) == 11);
+    }
+}

@@ -1,0 +1,262 @@
+//! Key documents: which keys of a JWK Set or a PEM file are usable.
+
+mod common;
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use common::*;
+use pg_jwks_core::algorithm::{Algorithm, KeyType};
+use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_KEYS};
+use pg_jwks_core::jwks::{KeySet, Origin};
+use serde_json::{Value, json};
+
+fn parse(document: &str) -> Result<KeySet, String> {
+    KeySet::parse(document.as_bytes(), Origin::Local)
+}
+
+/// Why this JWK is skipped; the usable key beside it stays.
+fn skipped(jwk: Value) -> String {
+    let set = parse(&json!({"keys": [jwk, P256.jwk()]}).to_string()).unwrap();
+    assert_eq!(set.keys().len(), 1);
+    assert_eq!(set.keys()[0].kid(), Some(P256.kid));
+    set.skipped()[0].why.clone()
+}
+
+fn rsa_of_bits(bits: usize) -> Value {
+    let mut n = vec![0xff; bits / 8];
+    if !bits.is_multiple_of(8) {
+        n.insert(0, (1 << (bits % 8)) - 1);
+    }
+    json!({"kty": "RSA", "n": base64url(&n), "e": "AQAB"})
+}
+
+/// A usable JWK with one member changed.
+fn with(signer: &Signer, member: &str, value: impl Into<Value>) -> Value {
+    let mut jwk = signer.jwk();
+    jwk[member] = value.into();
+    jwk
+}
+
+#[test]
+fn rsa_keys_have_2048_to_8192_bits() {
+    for bits in [512, 1024, 2047, 8193, 16384] {
+        assert_eq!(skipped(rsa_of_bits(bits)), format!("RSA key of {bits} bits, not 2048 to 8192"));
+    }
+    for bits in [2048, 2049, 3072, 4096, 8192] {
+        assert_eq!(parse(&rsa_of_bits(bits).to_string()).unwrap().keys()[0].bits(), bits);
+    }
+    // Leading zeros do not make a key longer.
+    let padded = [vec![0; 128], vec![0xff; 128]].concat();
+    assert_eq!(skipped(with(&RSA, "n", base64url(&padded))), "RSA key of 1024 bits, not 2048 to 8192");
+    assert_eq!(skipped(with(&RSA, "n", "")), "RSA key of 0 bits, not 2048 to 8192");
+}
+
+#[test]
+fn rsa_numbers_that_make_no_key_are_skipped() {
+    for e in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[2, 0, 0, 0, 1], &[1, 0, 0, 0, 0, 1]] {
+        assert_eq!(skipped(with(&RSA, "e", base64url(e))), "RSA exponent out of range", "{e:?}");
+    }
+    for e in [&[3][..], &[0, 1, 0, 1]] {
+        assert_eq!(parse(&with(&RSA, "e", base64url(e)).to_string()).unwrap().keys().len(), 1, "{e:?}");
+    }
+    let even = [vec![0xff; 255], vec![0xfe]].concat();
+    assert_eq!(skipped(with(&RSA, "n", base64url(&even))), "not an RSA public key");
+}
+
+#[test]
+fn points_lie_on_their_curve() {
+    assert_eq!(skipped(with(&P256_OTHER, "x", base64url(&[1; 32]))), "point not on the curve");
+    assert_eq!(skipped(with(&P384, "y", base64url(&[1; 48]))), "point not on the curve");
+    assert_eq!(skipped(with(&P256_OTHER, "crv", "P-384")), "EC coordinate not of 48 bytes");
+    assert_eq!(skipped(with(&P256_OTHER, "x", base64url(&[1; 31]))), "EC coordinate not of 32 bytes");
+    for curve in ["secp256k1", "P-521", "p-256", "Ed25519", ""] {
+        assert_eq!(skipped(with(&P256_OTHER, "crv", curve)), "\"crv\" is not supported");
+    }
+}
+
+#[test]
+fn an_ed25519_key_has_32_bytes() {
+    let spki = ED25519.spki();
+    for x in [&spki[..], &spki[13..], &[]] {
+        assert_eq!(skipped(with(&ED25519, "x", base64url(x))), "not an Ed25519 public key");
+    }
+    for curve in ["X25519", "Ed448", "P-256"] {
+        assert_eq!(skipped(with(&ED25519, "crv", curve)), "\"crv\" is not supported");
+    }
+}
+
+#[test]
+fn shared_secrets_come_from_the_server_and_are_long() {
+    let document = json!({"keys": [OCT.jwk(), P256.jwk()]}).to_string();
+    let network = KeySet::parse(document.as_bytes(), Origin::Network).unwrap();
+    assert_eq!(network.keys().len(), 1);
+    assert_eq!(network.skipped()[0].why, "shared secret from the network");
+    assert_eq!(parse(&document).unwrap().keys().len(), 2);
+    assert_eq!(skipped(with(&OCT, "k", base64url(&[7; 31]))), "shared secret shorter than 32 bytes");
+    for (bytes, fits) in [(32, [true, false, false]), (48, [true, true, false]), (64, [true, true, true])] {
+        let set = parse(&with(&OCT, "k", base64url(&vec![7; bytes])).to_string()).unwrap();
+        for (algorithm, fits) in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512].into_iter().zip(fits) {
+            assert_eq!(set.keys()[0].fits(algorithm), fits, "{bytes} {algorithm:?}");
+        }
+    }
+}
+
+#[test]
+fn the_publisher_binds_a_key_to_a_use_and_an_algorithm() {
+    for usage in [json!("enc"), json!("SIG"), json!(""), json!(null), json!(["sig"])] {
+        assert_eq!(skipped(with(&RSA, "use", usage)), "\"use\" is not \"sig\"");
+    }
+    for operations in [json!(["sign"]), json!([]), json!("verify"), json!(null), json!(["Verify"])] {
+        assert_eq!(skipped(with(&RSA, "key_ops", operations)), "\"key_ops\" does not have \"verify\"");
+    }
+    for algorithm in [json!("RSA-OAEP"), json!("none"), json!(null), json!(["RS256"]), json!("rs256")] {
+        assert_eq!(skipped(with(&RSA, "alg", algorithm)), "\"alg\" is not a supported algorithm");
+    }
+    assert_eq!(skipped(with(&RSA, "alg", "ES256")), "\"alg\" ES256 does not fit the key type");
+    assert_eq!(skipped(with(&RSA, "alg", "HS256")), "\"alg\" HS256 does not fit the key type");
+    assert_eq!(skipped(with(&OCT, "alg", "RS256")), "\"alg\" RS256 does not fit the key type");
+    let mut bound = with(&RSA, "alg", "PS384");
+    bound["use"] = json!("sig");
+    bound["key_ops"] = json!(["verify", "encrypt"]);
+    let set = parse(&bound.to_string()).unwrap();
+    let key = &set.keys()[0];
+    assert!(key.fits(Algorithm::PS384) && !key.fits(Algorithm::PS256) && !key.fits(Algorithm::RS384));
+}
+
+#[test]
+fn keys_with_any_private_part_are_skipped() {
+    for (signer, members) in
+        [(&*RSA, &["d", "p", "q", "dp", "dq", "qi", "oth"][..]), (&P256_OTHER, &["d"]), (&ED25519, &["d"])]
+    {
+        for member in members {
+            for value in [json!("AQAB"), json!(null)] {
+                assert_eq!(skipped(with(signer, member, value)), "the private key is published with it", "{member}");
+            }
+        }
+    }
+}
+
+#[test]
+fn members_have_their_types() {
+    for (member, bad) in [("n", json!(7)), ("e", json!(65537)), ("n", json!(null))] {
+        assert_eq!(skipped(with(&RSA, member, bad)), format!("no \"{member}\""));
+    }
+    for bad in ["AQAB=", "AQ AB", "AQAB\n", "A+AB", "AQABé", "AQABA"] {
+        assert_eq!(skipped(with(&RSA, "e", bad)), "\"e\" is not base64url", "{bad}");
+    }
+    for kid in [json!(1), json!(null), json!(["a"])] {
+        assert_eq!(skipped(with(&RSA, "kid", kid)), "\"kid\" is not a string");
+    }
+    for kty in [json!("rsa"), json!("DSA"), json!("")] {
+        assert_eq!(skipped(with(&RSA, "kty", kty)), "\"kty\" is not supported");
+    }
+    for jwk in [json!({}), json!(null), json!("key"), json!([]), with(&RSA, "kty", 1)] {
+        assert_eq!(skipped(jwk), "no \"kty\"");
+    }
+}
+
+#[test]
+fn documents_without_usable_keys_are_errors() {
+    for (document, problem) in [
+        ("", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ("{}", "no member \"keys\""),
+        ("{\"keys\":{}}", "is not an array"),
+        ("{\"keys\":[]}", "has no keys"),
+        ("{\"keys\":[{}]}", "None of the 1 keys can be used; the first because: no \"kty\"."),
+        ("{\"keys\":[1,2]}", "None of the 2 keys"),
+        ("{\"keys\":[]} x", "not a JSON object"),
+    ] {
+        let error = parse(document).unwrap_err();
+        assert!(error.contains(problem), "{document}: {error}");
+    }
+    let deep = format!("{{\"keys\":{}{}}}", "[".repeat(50_000), "]".repeat(50_000));
+    assert!(parse(&deep).unwrap_err().contains("not a JSON object"));
+}
+
+#[test]
+fn documents_and_sets_have_bounds() {
+    let padded = format!("{}{}", P256.jwk(), " ".repeat(MAX_DOCUMENT_BYTES));
+    assert!(parse(&padded).unwrap_err().contains("larger than"));
+    assert!(parse(&padded[..MAX_DOCUMENT_BYTES]).is_ok());
+    let keys = |count| json!({"keys": vec![P256.jwk(); count]}).to_string();
+    assert_eq!(parse(&keys(MAX_KEYS)).unwrap().keys().len(), MAX_KEYS);
+    assert!(parse(&keys(MAX_KEYS + 1)).unwrap_err().contains("more than 256 keys"));
+    // The same for PEM: a key beyond the bound must not silently be left out.
+    assert_eq!(parse(&P256.pem().repeat(MAX_KEYS)).unwrap().keys().len(), MAX_KEYS);
+    assert!(parse(&P256.pem().repeat(MAX_KEYS + 1)).unwrap_err().contains("more than 256 keys"));
+}
+
+#[test]
+fn a_single_jwk_is_a_set_of_one() {
+    assert_eq!(parse(&RSA.jwk().to_string()).unwrap().keys()[0].kid(), Some(RSA.kid));
+}
+
+#[test]
+fn pem_files_have_public_keys() {
+    for (signer, key_type) in
+        [(&*RSA, KeyType::Rsa), (&P256, KeyType::P256), (&P384, KeyType::P384), (&ED25519, KeyType::Ed25519)]
+    {
+        let set = parse(&signer.pem()).unwrap();
+        assert_eq!((set.keys()[0].key_type(), set.keys()[0].kid()), (key_type, None));
+        Server::with_keys(set.into()).verify(Token::new(signer).text()).unwrap();
+    }
+    let set = parse(&pem("RSA PUBLIC KEY", &RSA.pkcs1())).unwrap();
+    Server::with_keys(set.into()).verify(Token::new(&RSA).text()).unwrap();
+}
+
+#[test]
+fn pem_files_may_have_several_blocks_and_text_between_them() {
+    let document = format!("\n{}# the key of the tests\n{}\r\n{}", RSA.pem(), P256.pem(), ED25519.pem().trim_end());
+    for document in [document.replace('\n', "\r\n"), document] {
+        let mut server = Server::with_keys(parse(&document).unwrap().into());
+        for signer in [&*RSA, &P256, &ED25519] {
+            server.verify(Token::new(signer).text()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn pem_blocks_that_are_no_public_keys_are_skipped() {
+    let p521 = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap().public_key().as_der().unwrap();
+    for (block, why) in [
+        (pem("PRIVATE KEY", &RSA.spki()), "the PEM block is not a public key"),
+        (pem("RSA PRIVATE KEY", &RSA.pkcs1()), "the PEM block is not a public key"),
+        (pem("EC PRIVATE KEY", &P256.spki()), "the PEM block is not a public key"),
+        (pem("CERTIFICATE", &RSA.spki()), "the PEM block is not a public key"),
+        (pem("PUBLIC KEY", &RSA.pkcs1()), "the PEM block has no supported key"),
+        (pem("RSA PUBLIC KEY", &RSA.spki()), "the PEM block has no supported key"),
+        (pem("PUBLIC KEY", &[]), "the PEM block has no supported key"),
+        (pem("PUBLIC KEY", p521.as_ref()), "the PEM block has no supported key"),
+        (pem("PUBLIC KEY", &[P256.spki(), vec![0]].concat()), "the PEM block has no supported key"),
+        (P256.pem().replace("END PUBLIC", "END RSA PUBLIC"), "the PEM block cannot be read"),
+        (P256.pem().replacen('M', "!", 1), "the PEM block cannot be read"),
+    ] {
+        let set = parse(&(block.clone() + &P384.pem())).unwrap();
+        assert_eq!((set.keys().len(), set.keys()[0].key_type()), (1, KeyType::P384), "{block}");
+        assert_eq!(set.skipped()[0].why, why, "{block}");
+    }
+    for truncated in ["-----BEGIN PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----\nMFkw\n", "-----BEGIN -----END "] {
+        assert!(parse(truncated).is_err(), "{truncated}");
+    }
+}
+
+#[test]
+fn der_that_nests_without_end_does_not_overflow_the_stack() {
+    // Each level is a SEQUENCE around all that follows. A recursive parser runs out of stack, and the server dies.
+    let mut der = Vec::new();
+    while der.len() < MAX_DOCUMENT_BYTES / 2 {
+        let length = der.len().to_be_bytes();
+        der.splice(0..0, [&[0x30, 0x83], &length[length.len() - 3..]].concat());
+    }
+    let document = pem("PUBLIC KEY", &der);
+    assert!(document.len() <= MAX_DOCUMENT_BYTES);
+    assert!(parse(&document).is_err());
+}
+
+#[test]
+fn what_is_printed_of_a_key_is_not_its_secret() {
+    let set = parse(&OCT.jwk().to_string()).unwrap();
+    let printed = format!("{set:?}");
+    assert!(printed.contains("oct") && !printed.contains("90, 90") && !printed.contains("WlpaWlpa"), "{printed}");
+}
