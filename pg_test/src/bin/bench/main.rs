@@ -1,0 +1,53 @@
+//! `make bench`: what the extension costs on a throwaway server, beside what else one could do. With `--check` a
+//! missed target is a failure; names of sections run only those.
+
+mod first_tokens;
+mod measure;
+mod new_connection;
+mod policies;
+mod reading;
+mod repeated_token;
+mod report;
+mod server;
+
+use std::env;
+use std::process::ExitCode;
+
+use report::Target;
+use server::Server;
+
+type Section = (&'static str, fn(&Server) -> Vec<Target>);
+
+const SECTIONS: [Section; 4] = [
+    ("reading", reading::run),
+    ("first-tokens", first_tokens::run),
+    ("repeated-token", repeated_token::run),
+    ("new-connection", new_connection::run),
+];
+
+fn main() -> ExitCode {
+    let (flags, names): (Vec<String>, Vec<String>) = env::args().skip(1).partition(|word| word.starts_with("--"));
+    let unknown_flag = flags.iter().any(|flag| flag != "--check");
+    let unknown_name = names.iter().any(|name| SECTIONS.iter().all(|section| section.0 != name));
+    if unknown_flag || unknown_name {
+        eprintln!("usage: bench [--check] [{}]...", SECTIONS.map(|section| section.0).join("|"));
+        return ExitCode::from(2);
+    }
+
+    let server = Server::start();
+    println!("PostgreSQL {}; medians of interleaved rounds", server.version());
+    if server.has_assertions() {
+        println!("This server was built with assertions, which slow it down: its figures are no measure.");
+    }
+    let chosen = SECTIONS.iter().filter(|section| names.is_empty() || names.iter().any(|name| section.0 == name));
+    let targets: Vec<Target> = chosen.flat_map(|section| section.1(&server)).collect();
+
+    println!("\nTargets");
+    for target in &targets {
+        println!("  {target}");
+    }
+    match !flags.is_empty() && targets.iter().any(|target| !target.is_reached()) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
