@@ -1,7 +1,7 @@
 //! Fetching on a thread while the backend waits on its latch, so that cancel, `statement_timeout` and shutdown
 //! interrupt the wait.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -10,11 +10,12 @@ use std::{mem, ptr, thread};
 
 use pgrx::pg_sys;
 
-use super::fetch::{Fetched, Request, fetch};
+use super::fetch::{Outcome, Validators, fetch};
+use super::location::Origin;
 
 /// A fetch under way. Its thread touches nothing of PostgreSQL and ends by itself within the request's timeouts.
 pub struct Fetching {
-    result: Receiver<Result<Fetched, String>>,
+    result: Receiver<Result<Outcome, String>>,
     done: UnixStream,
 }
 
@@ -23,12 +24,12 @@ pub enum Progress {
     /// Not done.
     UnderWay,
     /// Done.
-    Done(Result<Fetched, String>),
+    Done(Result<Outcome, String>),
 }
 
 impl Fetching {
-    /// Starts a thread that fetches.
-    pub fn begin(request: Request) -> io::Result<Self> {
+    /// Starts a thread that fetches. The worker passes what it knows of the last answer, and a bell to ring when done.
+    pub fn begin(origin: Origin, worker: Option<(Validators, UnixStream)>) -> io::Result<Self> {
         let (sender, result) = channel();
         let (done, signal) = UnixStream::pair()?;
         done.set_nonblocking(true)?;
@@ -38,7 +39,11 @@ impl Fetching {
             // The socket closes when this ends, also by a panic, and that is what the backend waits for.
             let _signal = signal;
             // The backend may have given up waiting.
-            let _ = sender.send(fetch(&request));
+            let (validators, bell) = worker.unzip();
+            let _ = sender.send(fetch(&origin, &validators.unwrap_or_default()));
+            if let Some(mut bell) = bell {
+                let _ = bell.write_all(&[1]);
+            }
         })?;
         Ok(Self { result, done })
     }
