@@ -64,5 +64,10 @@ fn write(mut line: Value) {
     // SAFETY: a C string, as above.
     let user = user.map(|first| unsafe { CStr::from_ptr(first) }.to_string_lossy().into_owned());
     line["user"] = user.into();
-    log!("pg_jwks audit: {line}");
+    // For the server's log alone: a client that asked for messages of level LOG gets none.
+    ereport!(
+        PgLogLevel::LOG_SERVER_ONLY,
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!("pg_jwks audit: {line}")
+    );
 }

@@ -8,7 +8,7 @@ use pg_jwks_core::redaction;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::{keys, session};
+use crate::{keys, session, statistics};
 
 thread_local! {
     static NEXT_EXECUTOR_START: Cell<pg_sys::ExecutorStart_hook_type> = const { Cell::new(None) };
@@ -34,7 +34,8 @@ pub fn share_keys() {
     // SAFETY: hook variables are set while the library is loaded, as PostgreSQL prescribes; before PostgreSQL 15 shared
     // memory is asked for right there.
     unsafe {
-        if !pg_sys::process_shared_preload_libraries_in_progress {
+        // A single-user server has no background workers.
+        if !pg_sys::process_shared_preload_libraries_in_progress || !pg_sys::IsPostmasterEnvironment {
             return;
         }
         #[cfg(feature = "pg14")]
@@ -46,6 +47,9 @@ pub fn share_keys() {
         }
         NEXT_SHMEM_STARTUP.set(pg_sys::shmem_startup_hook);
         pg_sys::shmem_startup_hook = Some(shmem_startup);
+    }
+    if let Err(error) = statistics::share() {
+        error!("pg_jwks: no memory for counters: {error}");
     }
     keys::register_worker();
 }

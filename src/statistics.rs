@@ -1,10 +1,10 @@
 //! What `auth.jwt_stats` counts: for the cluster where the library is preloaded, otherwise for this backend.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use pg_jwks_core::rejection::Reason;
-
-use crate::keys::shared;
 
 /// Counters. All-zero bytes are a valid value.
 #[repr(C)]
@@ -37,12 +37,29 @@ static OWN: Counters = Counters {
     rejected: [const { AtomicU64::new(0) }; Reason::ALL.len()],
 };
 
+/// Those of the cluster; NULL where the library is not preloaded.
+static SHARED: AtomicPtr<Counters> = AtomicPtr::new(ptr::null_mut());
+
+/// Shares the counters among all processes; called in the postmaster. They are in a mapping of their own, because
+/// PostgreSQL starts with new shared memory when a backend has crashed, and an operator wants to see what led there.
+pub fn share() -> io::Result<()> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: an anonymous mapping has no other owner, stays for good, is aligned to a page, and is all zero, which is
+    // a valid value.
+    let mapped = unsafe {
+        libc::mmap(ptr::null_mut(), size_of::<Counters>(), access, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0)
+    };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    SHARED.store(mapped.cast(), Ordering::Relaxed);
+    Ok(())
+}
+
 /// The counters in use.
 pub fn counters() -> &'static Counters {
-    match shared() {
-        Some(shared) => shared.counters(),
-        None => &OWN,
-    }
+    // SAFETY: NULL, or the mapping of `share`, all of it atomic.
+    unsafe { SHARED.load(Ordering::Relaxed).as_ref() }.unwrap_or(&OWN)
 }
 
 impl Counters {
