@@ -91,7 +91,7 @@ CREATE VIEW auth.jwt_stats AS
            coalesce(jsonb_object_agg(reason, value) FILTER (WHERE counter = 'rejected' AND value > 0), '{}') AS rejected_by_reason,
            coalesce(sum(value) FILTER (WHERE counter = 'fetches'), 0)::bigint AS fetches,
            coalesce(sum(value) FILTER (WHERE counter = 'fetch_failures'), 0)::bigint AS fetch_failures,
-           (SELECT now() - min(fetched_at) FROM auth.jwks()) AS key_age
+           (SELECT clock_timestamp() - min(fetched_at) FROM auth.jwks()) AS key_age
       FROM auth.jwt_counters();
 COMMENT ON VIEW auth.jwt_stats IS
     'What became of tokens and fetches: in the cluster where the library is preloaded, otherwise in this backend';

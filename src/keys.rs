@@ -14,6 +14,6 @@ mod worker;
 
 pub use fetch::trust_roots;
 pub use overview::{key_rows, refresh};
-pub use shared::{request as request_shared_memory, shared, startup as start_shared_memory};
+pub use shared::{request as request_shared_memory, startup as start_shared_memory};
 pub use source::KeysInForce;
 pub use worker::register as register_worker;

@@ -143,6 +143,9 @@ impl Http {
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let max_age = header("cache-control").and_then(http_caching::max_age);
         let max_age = max_age.or_else(|| freshness_by_dates(header("expires")?, header("date")));
+        // A cache on the way has kept the answer for that long (RFC 9111 §5.1).
+        let age = header("age").and_then(|age| age.trim().parse::<u32>().ok()).map_or(0, i64::from);
+        let max_age = max_age.map(|life| Span::from_seconds((life.seconds() - age).max(0)));
         if status == 304 && etag.is_some() {
             return Ok(Document { body: None, max_age, etag: None });
         }

@@ -53,6 +53,12 @@ impl Origin {
         }
     }
 
+    /// What keys from there are trusted for: the same place, the same trust roots, and TLS or not. Other settings may
+    /// change without making stored keys worthless.
+    pub fn trust(&self) -> impl Serialize + PartialEq + '_ {
+        (&self.location, &self.network.ca_file, self.network.allow_insecure_http)
+    }
+
     /// The bound of one fetch.
     pub fn fetch_timeout(&self) -> Duration {
         self.network.fetch_timeout()

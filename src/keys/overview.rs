@@ -58,26 +58,41 @@ pub fn key_rows(settings: &Settings, now: Timestamp) -> Vec<KeyRow> {
     rows
 }
 
-/// Fetches the keys of this session's issuers now. The error is a full sentence.
+/// Fetches the keys of this session's issuers now, all at once where the worker does it. The error names the issuers
+/// whose keys could not be had.
 pub fn refresh(settings: &Settings, now: Timestamp) -> Result<(), String> {
-    for provider in settings.providers.as_ref().map_err(Clone::clone)?.all() {
-        if !matches!(provider.source, Source::Inline(_))
-            && let Ok(origin) = source::origin(provider, settings)
-        {
-            match shared() {
-                Some(shared) => cluster::refresh(shared, &origin, now)?,
-                None => own::refresh(&origin, now),
-            }
+    let providers = settings.providers.as_ref().map_err(Clone::clone)?.all();
+    let fetched = providers.iter().filter(|provider| !matches!(provider.source, Source::Inline(_)));
+    let (mut begun, mut problems) = (Vec::new(), Vec::new());
+    for provider in fetched {
+        match source::origin(provider, settings) {
+            Err(rejection) => problems.push(rejection.detail),
+            Ok(origin) => begun.push((shared().map(|shared| (shared, cluster::refresh(shared, &origin, now))), origin)),
         }
     }
-    Ok(())
+    for (refresh, origin) in begun {
+        let result = match refresh {
+            Some((shared, refresh)) => refresh.and_then(|refresh| refresh.result(shared, &origin, now)),
+            None => own::refresh(&origin, now),
+        };
+        if let Err(error) = result {
+            problems.push(format!("Keys could not be had from {}. {error}", origin.location));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.join("\n")),
+    }
 }
 
 fn push_origin(rows: &mut Vec<KeyRow>, about: KeyRow, origin: &Origin, now: Timestamp) {
     let about = KeyRow { source: origin.location.to_string(), ..about };
     match shared() {
         Some(shared) => {
-            let Some(view) = cluster::view(shared, origin, now) else { return push(rows, about, None) };
+            let view = match cluster::view(shared, origin, now) {
+                Ok(view) => view,
+                Err(problem) => return push(rows, KeyRow { last_error: Some(problem.into()), ..about }, None),
+            };
             let moment = |micros: i64| (view.keys.is_some() && micros > 0).then(|| Timestamp::from_micros(micros));
             let expires_at = moment(view.state.fetched.saturating_add(view.state.life));
             let about = KeyRow {

@@ -60,9 +60,10 @@ pub fn newer(origin: &Origin, now: Timestamp) -> Result<Option<Arc<KeySet>>, Str
     current(origin, now).map(Some)
 }
 
-/// Fetches newer keys now.
-pub fn refresh(origin: &Origin, now: Timestamp) {
+/// Fetches newer keys now. The error is a full sentence.
+pub fn refresh(origin: &Origin, now: Timestamp) -> Result<(), String> {
     fetch(origin, now);
+    with_entry(origin, |entry| entry.cached.last_error().map_or(Ok(()), |error| Err(error.to_owned())))
 }
 
 /// What this backend holds of an origin.

@@ -1,96 +1,24 @@
-//! The shared memory of the key cache: one slot for each origin, and their key documents.
+//! The key cache of the cluster: one slot of shared memory for each origin, and their key documents.
 //!
-//! All of it but the atomics is read and written under one lock, which is never held across anything that can raise.
+//! Slots go to other origins when they are needed, so a slot is known by its index and its tenancy, and everything that
+//! is said of a slot is said of one tenancy. Nothing that can raise is called under the lock; a Rust panic releases it.
 
-use std::cell::{Cell, UnsafeCell};
-use std::ffi::CStr;
-use std::ptr;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
-use std::time::Duration;
+mod memory;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use crate::settings;
-use crate::statistics::Counters;
+use memory::{Guarded, MAX_DESCRIPTOR, MAX_SLOTS, Slot};
+pub use memory::{request, startup};
 
-/// Origins that one cluster can use at a time.
-pub const MAX_SLOTS: usize = 64;
-
-/// Bytes of a descriptor: a long URL and a long path.
-const MAX_DESCRIPTOR: usize = 2048;
-
-/// Bytes that are kept of an error.
-const MAX_ERROR: usize = 512;
-
-const NAME: &CStr = c"pg_jwks";
-
-/// A text of bounded length.
-#[repr(C)]
-struct Text<const N: usize> {
-    length: usize,
-    bytes: [u8; N],
+/// The use of a slot for one origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotId {
+    index: usize,
+    tenancy: u64,
 }
-
-impl<const N: usize> Text<N> {
-    fn set(&mut self, text: &str) {
-        let end = (0..=text.len().min(N)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        self.bytes[..end].copy_from_slice(&text.as_bytes()[..end]);
-        self.length = end;
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes[..self.length]).into_owned()
-    }
-}
-
-#[repr(C)]
-struct Slot {
-    descriptor: Text<MAX_DESCRIPTOR>,
-    /// The generation in which the document was published; 0 for none.
-    serial: u64,
-    offset: usize,
-    length: usize,
-    fetched: i64,
-    life: i64,
-    /// When a fetch was last begun, and when the next one is due.
-    attempted: i64,
-    due: i64,
-    error: Text<MAX_ERROR>,
-    /// Until then unknown keys cause no fetch.
-    quiet_until: i64,
-    /// The newest request, the newest one for newer keys than there are, the newest one that no cooldown holds up, and
-    /// the newest one that the worker has answered.
-    wanted: u64,
-    wanted_newer: u64,
-    wanted_now: u64,
-    answered: u64,
-}
-
-#[repr(C)]
-struct Memory {
-    answered: pg_sys::ConditionVariable,
-    worker: AtomicPtr<pg_sys::Latch>,
-    generation: AtomicU64,
-    counters: Counters,
-    last_used: [AtomicI64; MAX_SLOTS],
-    guarded: UnsafeCell<Guarded>,
-}
-
-/// What the lock guards. The arena, where the documents are, follows it.
-#[repr(C)]
-struct Guarded {
-    slots: [Slot; MAX_SLOTS],
-    arena_size: usize,
-    arena_used: usize,
-}
-
-struct Pointers(Cell<*mut Memory>, Cell<*mut pg_sys::LWLock>);
-
-// SAFETY: the pointers are set once, in the postmaster or at the start of a process, by its only thread that uses
-// PostgreSQL's memory.
-unsafe impl Sync for Pointers {}
-
-static POINTERS: Pointers = Pointers(Cell::new(ptr::null_mut()), Cell::new(ptr::null_mut()));
 
 /// What a request is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,72 +54,206 @@ pub struct State {
 pub struct Request {
     /// Its number.
     pub number: u64,
-    /// Whether it is for newer keys.
-    pub newer: bool,
-    /// Whether no cooldown holds it up.
-    pub now: bool,
+    /// What the requests up to it are about.
+    pub want: Want,
+}
+
+/// How publishing a document went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is there.
+    Yes,
+    /// It does not fit.
+    TooLarge,
+    /// The slot is another origin's.
+    Gone,
 }
 
 /// The shared memory, where the library is preloaded.
 #[derive(Clone, Copy)]
-pub struct Shared(&'static Pointers);
+pub struct Shared(());
 
 /// The shared memory; `None` where the library is not preloaded.
 pub fn shared() -> Option<Shared> {
-    (!POINTERS.0.get().is_null()).then_some(Shared(&POINTERS))
+    (!memory::pointer().is_null()).then_some(Shared(()))
 }
 
-/// Bytes of shared memory.
-pub fn size() -> usize {
-    size_of::<Memory>() + settings::shared_cache_bytes()
-}
-
-/// Asks for shared memory; called while the postmaster loads the library.
-pub fn request() {
-    // SAFETY: called from the hook that PostgreSQL provides for this.
-    unsafe {
-        pg_sys::RequestAddinShmemSpace(size());
-        pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), 1);
+impl Shared {
+    /// Counts everything that may interest a backend.
+    pub fn generation(self) -> u64 {
+        // SAFETY: the memory is there (`shared`), and this part of it is atomic.
+        unsafe { (*memory::pointer()).generation.load(Ordering::Acquire) }
     }
-}
 
-/// Attaches to the shared memory, and initialises it in the postmaster; called from the startup hook.
-pub fn startup() {
-    let mut found = false;
-    // SAFETY: the hook runs with AddinShmemInitLock free and once in a process; all-zero bytes are a valid Memory
-    // (integers, null pointers and atomics) but for the condition variable, which is initialised.
-    unsafe {
-        let memory: *mut Memory = pg_sys::ShmemInitStruct(NAME.as_ptr(), size(), &mut found).cast();
-        if !found {
-            ptr::write_bytes(memory.cast::<u8>(), 0, size());
-            pg_sys::ConditionVariableInit(&raw mut (*memory).answered);
-            (*memory).guarded.get_mut().arena_size = settings::shared_cache_bytes();
+    /// Notes that a slot is in use. A second more or less does not matter, and saves the cache line of others.
+    pub fn touch(self, id: SlotId, now: i64) {
+        // SAFETY: as above.
+        let last_used = unsafe { &(&(*memory::pointer()).last_used)[id.index] };
+        if now.saturating_sub(last_used.load(Ordering::Relaxed)) >= 1_000_000 {
+            last_used.store(now, Ordering::Relaxed);
         }
-        POINTERS.0.set(memory);
-        POINTERS.1.set(&raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock);
+    }
+
+    /// Forgets that a slot was in use.
+    pub fn forget_use(self, id: SlotId) {
+        // SAFETY: as above.
+        unsafe { (&(*memory::pointer()).last_used)[id.index].store(0, Ordering::Relaxed) };
+    }
+
+    /// When a slot was last in use.
+    pub fn last_used(self, id: SlotId) -> i64 {
+        last_used(id.index)
+    }
+
+    /// The slot of an origin. A new one takes a free slot, or the one that was not used for the longest time, where
+    /// that was before `unused_since`. `None` where there is none, or the descriptor is too long.
+    pub fn slot(self, descriptor: &str, now: i64, unused_since: i64) -> Option<SlotId> {
+        if descriptor.len() > MAX_DESCRIPTOR {
+            return None;
+        }
+        if let Some(id) = memory::read(|guarded, _| guarded.slot_of(descriptor)) {
+            return Some(id);
+        }
+        let id = memory::write(|guarded, _| {
+            // Somebody else may have been faster.
+            guarded.slot_of(descriptor).or_else(|| guarded.give(descriptor, now, unused_since))
+        })?;
+        // Whoever waited for the former origin of the slot looks for a new one.
+        broadcast();
+        Some(id)
+    }
+
+    /// All slots in use, and their descriptors.
+    pub fn slots(self) -> Vec<(SlotId, String)> {
+        memory::read(|guarded, _| {
+            let slots = guarded.slots.iter().enumerate().filter(|(_, slot)| slot.tenancy != 0);
+            slots.map(|(index, slot)| (SlotId { index, tenancy: slot.tenancy }, slot.descriptor.text())).collect()
+        })
+    }
+
+    /// What a slot says, and its document where that is not the one of serial `known`. `None` where the slot is
+    /// another origin's.
+    pub fn state(self, id: SlotId, known: u64) -> Option<(State, Option<Vec<u8>>)> {
+        memory::read(|guarded, arena| {
+            let slot = guarded.of(id)?;
+            let news = slot.serial != 0 && slot.serial != known;
+            let document = news.then(|| arena[slot.offset..slot.offset + slot.length].to_vec());
+            Some((State::of(slot), document))
+        })
+    }
+
+    /// Asks the worker for keys; returns the request's number. `None` where the slot is another origin's.
+    pub fn want(self, id: SlotId, want: Want) -> Option<u64> {
+        let number = memory::write(|guarded, _| {
+            let slot = guarded.of_mut(id)?;
+            slot.wanted += 1;
+            match want {
+                Want::Keys => {}
+                Want::Newer => slot.wanted_newer = slot.wanted,
+                Want::Now => slot.wanted_now = slot.wanted,
+            }
+            Some(slot.wanted)
+        })?;
+        // SAFETY: as above; the latch is that of a PGPROC, which is in shared memory for good. Where it has gone to
+        // another process meanwhile, that process wakes up in vain, for which every process is prepared.
+        unsafe {
+            let latch = (*memory::pointer()).worker.load(Ordering::Acquire);
+            if !latch.is_null() {
+                pg_sys::SetLatch(latch);
+            }
+        }
+        Some(number)
+    }
+
+    /// Waits until the worker has answered a request or the slot has gone to another origin; false where neither
+    /// happened in time. Raises where the wait is cancelled.
+    pub fn wait(self, id: SlotId, number: u64, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let event = wait_event();
+        // SAFETY: the condition variable is initialised and stays. A raised error ends the sleep (AbortTransaction).
+        unsafe {
+            let condition = &raw mut (*memory::pointer()).answered;
+            // Before the first look, so that no answer goes unnoticed.
+            pg_sys::ConditionVariablePrepareToSleep(condition);
+            let answered = loop {
+                if memory::read(|guarded, _| guarded.of(id).is_none_or(|slot| slot.answered >= number)) {
+                    break true;
+                }
+                let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+                if left == 0 {
+                    break false;
+                }
+                pg_sys::ConditionVariableTimedSleep(condition, i64::try_from(left).unwrap_or(i64::MAX), event);
+            };
+            pg_sys::ConditionVariableCancelSleep();
+            answered
+        }
+    }
+
+    // What follows is for the worker.
+
+    /// Names the latch that wakes the worker.
+    pub fn set_worker(self, latch: *mut pg_sys::Latch) {
+        // SAFETY: as above.
+        unsafe { (*memory::pointer()).worker.store(latch, Ordering::Release) };
+    }
+
+    /// The newest request for a slot that is not answered.
+    pub fn open_request(self, id: SlotId) -> Option<Request> {
+        memory::read(|guarded, _| {
+            let slot = guarded.of(id).filter(|slot| slot.wanted > slot.answered)?;
+            let want = match slot.answered {
+                answered if slot.wanted_now > answered => Want::Now,
+                answered if slot.wanted_newer > answered => Want::Newer,
+                _ => Want::Keys,
+            };
+            Some(Request { number: slot.wanted, want })
+        })
+    }
+
+    /// Answers all requests up to a number.
+    pub fn answer(self, id: SlotId, number: u64) {
+        memory::write(|guarded, _| {
+            if let Some(slot) = guarded.of_mut(id) {
+                slot.answered = slot.answered.max(number);
+            }
+        });
+        broadcast();
+    }
+
+    /// Notes how things stand with an origin.
+    pub fn note(self, id: SlotId, attempted: i64, due: i64, quiet_until: i64, error: &str) {
+        memory::write(|guarded, _| {
+            if let Some(slot) = guarded.of_mut(id) {
+                (slot.attempted, slot.due, slot.quiet_until) = (attempted, due, quiet_until);
+                slot.error.set(error);
+                next_generation();
+            }
+        });
+    }
+
+    /// Publishes a key document. The serial changes only where the document does.
+    pub fn publish(self, id: SlotId, document: &[u8], fetched: i64, life: i64) -> Published {
+        memory::write(|guarded, arena| {
+            let Some(slot) = guarded.of(id) else { return Published::Gone };
+            let same = slot.serial != 0 && arena[slot.offset..slot.offset + slot.length] == *document;
+            if !same && !guarded.store(id.index, arena, document) {
+                return Published::TooLarge;
+            }
+            let slot = &mut guarded.slots[id.index];
+            (slot.fetched, slot.life) = (fetched, life);
+            let generation = next_generation();
+            if !same {
+                slot.serial = generation;
+            }
+            Published::Yes
+        })
     }
 }
 
-/// Exclusive access; the lock is released when this goes.
-struct Locked(&'static mut Guarded, *mut pg_sys::LWLock);
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        // SAFETY: the lock is held.
-        unsafe { pg_sys::LWLockRelease(self.1) };
-    }
-}
-
-impl Locked {
-    fn arena(&mut self) -> &mut [u8] {
-        let start = (&raw mut *self.0).cast::<u8>();
-        // SAFETY: `guarded` is the last field of the Memory, and the arena follows it in the same allocation (`size`).
-        unsafe { std::slice::from_raw_parts_mut(start.add(size_of::<Guarded>()), self.0.arena_size) }
-    }
-
-    fn state(&self, slot: usize) -> State {
-        let slot = &self.0.slots[slot];
-        State {
+impl State {
+    fn of(slot: &Slot) -> Self {
+        Self {
             serial: slot.serial,
             fetched: slot.fetched,
             life: slot.life,
@@ -203,231 +265,87 @@ impl Locked {
     }
 }
 
-impl Shared {
-    fn memory(&self) -> &'static Memory {
-        // SAFETY: `shared` has checked the pointer. All of it is atomic or in an UnsafeCell.
-        unsafe { &*self.0.0.get() }
+impl Guarded {
+    fn of(&self, id: SlotId) -> Option<&Slot> {
+        self.slots.get(id.index).filter(|slot| slot.tenancy == id.tenancy)
     }
 
-    fn lock(&self) -> Locked {
-        // SAFETY: the lock makes the access exclusive among processes, and in this one no two `Locked` live at once:
-        // taking an LWLock twice would wait forever, and no function here does.
-        unsafe {
-            let lock = self.0.1.get();
-            pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
-            Locked(&mut *self.memory().guarded.get(), lock)
-        }
+    fn of_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.index).filter(|slot| slot.tenancy == id.tenancy)
     }
 
-    /// Counts everything that may interest a backend.
-    pub fn generation(&self) -> u64 {
-        self.memory().generation.load(Ordering::Acquire)
-    }
-
-    fn changed(&self) -> u64 {
-        self.memory().generation.fetch_add(1, Ordering::Release) + 1
-    }
-
-    /// The counters of the cluster.
-    pub fn counters(&self) -> &'static Counters {
-        &self.memory().counters
-    }
-
-    /// Notes that a slot is in use.
-    pub fn touch(&self, slot: usize, now: i64) {
-        self.memory().last_used[slot].store(now, Ordering::Relaxed);
-    }
-
-    /// When a slot was last in use.
-    pub fn last_used(&self, slot: usize) -> i64 {
-        self.memory().last_used[slot].load(Ordering::Relaxed)
-    }
-
-    /// The slot of an origin. A new one takes a free slot, or the one that was not used for the longest time, where
-    /// that was before `unused_since`. `None` where there is none, or the descriptor is too long.
-    pub fn slot(&self, descriptor: &str, now: i64, unused_since: i64) -> Option<usize> {
-        if descriptor.len() > MAX_DESCRIPTOR {
-            return None;
-        }
-        let last_used = |slot: usize| self.memory().last_used[slot].load(Ordering::Relaxed);
-        let locked = self.lock();
-        let slots = &mut locked.0.slots;
+    fn slot_of(&self, descriptor: &str) -> Option<SlotId> {
         let bytes = descriptor.as_bytes();
-        if let Some(found) = slots.iter().position(|slot| slot.descriptor.bytes[..slot.descriptor.length] == *bytes) {
-            return Some(found);
-        }
-        let free = slots.iter().position(|slot| slot.descriptor.length == 0);
+        let index = self.slots.iter().position(|slot| slot.tenancy != 0 && slot.descriptor.bytes() == bytes)?;
+        Some(SlotId { index, tenancy: self.slots[index].tenancy })
+    }
+
+    /// Gives a slot to an origin.
+    fn give(&mut self, descriptor: &str, now: i64, unused_since: i64) -> Option<SlotId> {
+        let free = self.slots.iter().position(|slot| slot.tenancy == 0);
         let oldest =
-            || (0..MAX_SLOTS).min_by_key(|slot| last_used(*slot)).filter(|slot| last_used(*slot) < unused_since);
+            || (0..MAX_SLOTS).min_by_key(|index| last_used(*index)).filter(|index| last_used(*index) < unused_since);
         let index = free.or_else(oldest)?;
-        let slot = &mut slots[index];
+        self.tenancies += 1;
+        let slot = &mut self.slots[index];
+        slot.tenancy = self.tenancies;
         slot.descriptor.set(descriptor);
         (slot.serial, slot.offset, slot.length, slot.fetched, slot.life) = (0, 0, 0, 0, 0);
         (slot.attempted, slot.due, slot.quiet_until) = (0, 0, 0);
         slot.error.set("");
-        // Requests of the former origin are answered: whoever waits looks again.
-        slot.answered = slot.wanted;
-        self.touch(index, now);
-        self.changed();
-        Some(index)
+        (slot.wanted, slot.wanted_newer, slot.wanted_now, slot.answered) = (0, 0, 0, 0);
+        // SAFETY: the memory is there, and this part of it is atomic.
+        unsafe { (&(*memory::pointer()).last_used)[index].store(now, Ordering::Relaxed) };
+        next_generation();
+        Some(SlotId { index, tenancy: self.tenancies })
     }
 
-    /// All slots in use: index and descriptor.
-    pub fn slots(&self) -> Vec<(usize, String)> {
-        let locked = self.lock();
-        let slots = locked.0.slots.iter().enumerate();
-        slots
-            .filter(|(_, slot)| slot.descriptor.length > 0)
-            .map(|(index, slot)| (index, slot.descriptor.text()))
-            .collect()
-    }
-
-    /// What a slot says, where it still is of this origin.
-    pub fn state(&self, slot: usize, descriptor: &str) -> Option<State> {
-        let locked = self.lock();
-        (locked.0.slots[slot].descriptor.text() == descriptor).then(|| locked.state(slot))
-    }
-
-    /// The key document of a slot; empty where there is none.
-    pub fn document(&self, slot: usize) -> (u64, Vec<u8>) {
-        let mut locked = self.lock();
-        let Slot { serial, offset, length, .. } = locked.0.slots[slot];
-        (serial, locked.arena()[offset..offset + length].to_vec())
-    }
-
-    /// Asks the worker for keys; returns the request's number.
-    pub fn want(&self, slot: usize, want: Want) -> u64 {
-        let locked = self.lock();
-        let entry = &mut locked.0.slots[slot];
-        entry.wanted += 1;
-        match want {
-            Want::Keys => {}
-            Want::Newer => entry.wanted_newer = entry.wanted,
-            Want::Now => entry.wanted_now = entry.wanted,
+    /// Replaces the document of a slot; false where it does not fit, and then the former one stays.
+    fn store(&mut self, index: usize, arena: &mut [u8], document: &[u8]) -> bool {
+        let others: usize = self.slots.iter().map(|slot| slot.length).sum::<usize>() - self.slots[index].length;
+        if others + document.len() > arena.len() {
+            return false;
         }
-        let number = entry.wanted;
-        drop(locked);
-        self.wake_worker();
-        number
-    }
-
-    /// Waits until the worker has answered a request; false where it did not in time. Raises where the wait is
-    /// cancelled.
-    pub fn wait(&self, slot: usize, number: u64, timeout: Duration) -> bool {
-        let deadline = std::time::Instant::now() + timeout;
-        // SAFETY: the condition variable is initialised and stays; a raised error cancels the sleep (AbortTransaction).
-        unsafe {
-            let condition = (&raw const self.memory().answered).cast_mut();
-            pg_sys::ConditionVariablePrepareToSleep(condition);
-            let answered = loop {
-                if self.lock().0.slots[slot].answered >= number {
-                    break true;
-                }
-                let left = deadline.saturating_duration_since(std::time::Instant::now()).as_millis();
-                if left == 0 {
-                    break false;
-                }
-                let left = i64::try_from(left).unwrap_or(i64::MAX);
-                pg_sys::ConditionVariableTimedSleep(condition, left, wait_event());
-            };
-            pg_sys::ConditionVariableCancelSleep();
-            answered
-        }
-    }
-
-    fn wake_worker(&self) {
-        let latch = self.memory().worker.load(Ordering::Acquire);
-        if !latch.is_null() {
-            // SAFETY: the latch is that of a PGPROC, which is in shared memory for good.
-            unsafe { pg_sys::SetLatch(latch) };
-        }
-    }
-
-    // What follows is for the worker.
-
-    /// Names the latch that wakes the worker.
-    pub fn set_worker(&self, latch: *mut pg_sys::Latch) {
-        self.memory().worker.store(latch, Ordering::Release);
-    }
-
-    /// The newest request for a slot that is not answered.
-    pub fn open_request(&self, slot: usize) -> Option<Request> {
-        let locked = self.lock();
-        let slot = &locked.0.slots[slot];
-        (slot.wanted > slot.answered).then(|| Request {
-            number: slot.wanted,
-            newer: slot.wanted_newer > slot.answered || slot.wanted_now > slot.answered,
-            now: slot.wanted_now > slot.answered,
-        })
-    }
-
-    /// Answers all requests up to a number.
-    pub fn answer(&self, slot: usize, number: u64) {
-        let locked = self.lock();
-        let entry = &mut locked.0.slots[slot];
-        entry.answered = entry.answered.max(number);
-        drop(locked);
-        // SAFETY: the condition variable is initialised.
-        unsafe { pg_sys::ConditionVariableBroadcast((&raw const self.memory().answered).cast_mut()) };
-    }
-
-    /// Notes how things stand with an origin.
-    pub fn note(&self, slot: usize, attempted: i64, due: i64, quiet_until: i64, error: &str) {
-        let locked = self.lock();
-        let entry = &mut locked.0.slots[slot];
-        (entry.attempted, entry.due, entry.quiet_until) = (attempted, due, quiet_until);
-        entry.error.set(error);
-        self.changed();
-    }
-
-    /// Publishes a key document. The serial changes only where the document does. False where it does not fit.
-    pub fn publish(&self, slot: usize, document: &[u8], fetched: i64, life: i64) -> bool {
-        let mut locked = self.lock();
-        let Slot { serial, offset, length, .. } = locked.0.slots[slot];
-        let same = serial != 0 && locked.arena()[offset..offset + length] == *document;
-        if !same {
-            let others: usize = locked
-                .0
-                .slots
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| *index != slot)
-                .map(|(_, slot)| slot.length)
-                .sum();
-            if others + document.len() > locked.0.arena_size {
-                return false;
-            }
-            locked.0.slots[slot].length = 0;
-            locked.compact();
-            let start = locked.0.arena_used;
-            locked.arena()[start..start + document.len()].copy_from_slice(document);
-            locked.0.arena_used += document.len();
-            (locked.0.slots[slot].offset, locked.0.slots[slot].length) = (start, document.len());
-        }
-        let generation = self.changed();
-        let entry = &mut locked.0.slots[slot];
-        (entry.fetched, entry.life) = (fetched, life);
-        if !same {
-            entry.serial = generation;
-        }
+        (self.slots[index].serial, self.slots[index].length) = (0, 0);
+        self.compact(arena);
+        let start = self.arena_used;
+        arena[start..start + document.len()].copy_from_slice(document);
+        self.arena_used += document.len();
+        (self.slots[index].offset, self.slots[index].length) = (start, document.len());
         true
+    }
+
+    /// Moves the documents to the start of the arena, in their order.
+    fn compact(&mut self, arena: &mut [u8]) {
+        let mut order: [usize; MAX_SLOTS] = std::array::from_fn(|index| index);
+        order.sort_unstable_by_key(|index| self.slots[*index].offset);
+        let mut used = 0;
+        for slot in order {
+            let slot = &mut self.slots[slot];
+            if slot.length > 0 {
+                arena.copy_within(slot.offset..slot.offset + slot.length, used);
+                slot.offset = used;
+                used += slot.length;
+            }
+        }
+        self.arena_used = used;
     }
 }
 
-impl Locked {
-    /// Moves the documents to the start of the arena, in their order.
-    fn compact(&mut self) {
-        let mut order: Vec<usize> = (0..MAX_SLOTS).filter(|slot| self.0.slots[*slot].length > 0).collect();
-        order.sort_by_key(|slot| self.0.slots[*slot].offset);
-        let mut used = 0;
-        for slot in order {
-            let Slot { offset, length, .. } = self.0.slots[slot];
-            self.arena().copy_within(offset..offset + length, used);
-            self.0.slots[slot].offset = used;
-            used += length;
-        }
-        self.0.arena_used = used;
-    }
+fn last_used(index: usize) -> i64 {
+    // SAFETY: the memory is there (`shared`), and this part of it is atomic.
+    unsafe { (&(*memory::pointer()).last_used)[index].load(Ordering::Relaxed) }
+}
+
+/// Called under the lock, so that whoever sees the new generation and then takes the lock sees what changed.
+fn next_generation() -> u64 {
+    // SAFETY: as above.
+    unsafe { (*memory::pointer()).generation.fetch_add(1, Ordering::Release) + 1 }
+}
+
+fn broadcast() {
+    // SAFETY: the condition variable is initialised.
+    unsafe { pg_sys::ConditionVariableBroadcast(&raw mut (*memory::pointer()).answered) };
 }
 
 /// The wait event of a backend that waits for keys; it has a name from PostgreSQL 17 on.
@@ -435,7 +353,7 @@ fn wait_event() -> u32 {
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     {
         thread_local! {
-            static EVENT: Cell<u32> = const { Cell::new(0) };
+            static EVENT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
         }
         if EVENT.get() == 0 {
             // SAFETY: the name is a literal; the same name gives the same event.

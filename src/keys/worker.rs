@@ -1,5 +1,7 @@
 //! The background worker `pg_jwks keys`: all the network I/O of the cluster.
 
+mod entry;
+
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -15,17 +17,18 @@ use pgrx::prelude::*;
 
 use super::cluster::trust;
 use super::disk::{self, Stored};
-use super::fetch::{Outcome, Validators};
+use super::fetch::{Fetched, Outcome, Validators};
 use super::location::{Location, Origin};
-use super::shared::{Request, Shared, shared};
+use super::shared::{Published, Shared, SlotId, Want, shared};
 use super::wait::{Fetching, Progress};
 use crate::statistics::{count, counters};
 use crate::{clock, settings};
+use entry::{Entry, Underway};
 
-/// Seconds after which the postmaster starts the worker again when it ended.
+/// After this time the postmaster starts the worker again when it ended.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// The longest sleep: a bound on what a lost wake-up can cost.
+/// The longest sleep: a bound on what a lost wake-up or a clock that was set can cost.
 const NAP: Span = Span::from_seconds(60);
 
 /// An origin that no backend has used for this long, and that the server's own settings do not name, is left alone.
@@ -50,9 +53,25 @@ pub fn register() {
 #[pg_guard]
 pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
-    let (Some(shared), Ok((bell, ring))) = (shared(), UnixStream::pair()) else { return };
-    // SAFETY: MyLatch is this process's latch in shared memory.
-    shared.set_worker(unsafe { pg_sys::MyLatch });
+    let Some(shared) = shared() else { return };
+    let (bell, ring) = match UnixStream::pair() {
+        Ok(pair) => pair,
+        // An error ends the worker, and the postmaster starts it again.
+        Err(error) => error!("pg_jwks: no sockets for the worker: {error}"),
+    };
+    // SAFETY: MyLatch is this process's latch in shared memory. The context is this process's own and is never deleted.
+    let context = unsafe {
+        shared.set_worker(pg_sys::MyLatch);
+        let context = pg_sys::AllocSetContextCreateExtended(
+            pg_sys::TopMemoryContext,
+            c"pg_jwks keys".as_ptr(),
+            0,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        pg_sys::MemoryContextSwitchTo(context);
+        context
+    };
     let mut worker = Worker { shared, ring, entries: HashMap::new(), configured: Vec::new(), settings_read: false };
     loop {
         if BackgroundWorker::sigterm_received() {
@@ -67,6 +86,8 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
             worker.settings_read = false;
         }
         let nap = worker.turn(clock::now());
+        // SAFETY: what a turn allocates in it (log lines) it does not keep.
+        unsafe { pg_sys::MemoryContextReset(context) };
         sleep(&bell, nap);
     }
 }
@@ -89,29 +110,11 @@ fn sleep(bell: &UnixStream, nap: Span) {
     let _ = std::io::Read::read(&mut &*bell, &mut [0; 64]);
 }
 
-struct Entry {
-    origin: Origin,
-    descriptor: String,
-    cached: CachedKeys,
-    validators: Validators,
-    attempted: i64,
-    quiet_until: i64,
-    /// The fetch under way, and the newest request that it answers.
-    fetching: Option<(Fetching, u64)>,
-}
-
-impl Entry {
-    /// When a fetch under way counts as failed.
-    fn deadline(&self) -> Timestamp {
-        let bound = i64::try_from(self.origin.fetch_timeout().as_micros()).unwrap_or(i64::MAX);
-        Timestamp::from_micros(self.attempted.saturating_add(bound)) + Span::from_millis(250)
-    }
-}
-
 struct Worker {
     shared: Shared,
     ring: UnixStream,
-    entries: HashMap<usize, Entry>,
+    entries: HashMap<SlotId, Entry>,
+    /// The descriptors of the server's own settings.
     configured: Vec<String>,
     settings_read: bool,
 }
@@ -123,17 +126,12 @@ impl Worker {
             self.read_settings(now);
         }
         let slots = self.shared.slots();
-        self.entries.retain(|slot, entry| slots.iter().any(|(index, text)| index == slot && *text == entry.descriptor));
+        self.entries.retain(|id, _| slots.iter().any(|(slot, _)| slot == id));
         let mut next = now + NAP;
-        for (slot, descriptor) in slots {
-            if !self.entries.contains_key(&slot)
-                && let Some(entry) = self.opened(slot, descriptor, now)
-            {
-                self.entries.insert(slot, entry);
-            }
-            if let Some(mut entry) = self.entries.remove(&slot) {
-                next = next.min(self.tend(slot, &mut entry, now));
-                self.entries.insert(slot, entry);
+        for (id, descriptor) in slots {
+            if let Some(mut entry) = self.entries.remove(&id).or_else(|| self.opened(id, descriptor, now)) {
+                next = next.min(self.tend(id, &mut entry, now));
+                self.entries.insert(id, entry);
             }
         }
         next.since(now)
@@ -147,51 +145,56 @@ impl Worker {
         let origins = providers.iter().filter_map(|provider| Location::of(&provider.source));
         let usable =
             origins.filter(|location| location.insecure_url().is_none() || settings.network.allow_insecure_http);
-        self.configured = usable.map(|location| Origin::new(location, &settings).descriptor()).collect();
-        for descriptor in &self.configured {
+        let configured: Vec<_> = usable.map(|location| Origin::new(location, &settings).descriptor()).collect();
+        for descriptor in &configured {
             if self.shared.slot(descriptor, now.micros(), (now - IDLE).micros()).is_none() {
                 warning!("pg_jwks: no slot of the shared key cache is free for {descriptor}");
             }
         }
+        // Sources that the settings no longer name are fetched again only where a backend uses them from now on.
+        let former = std::mem::replace(&mut self.configured, configured);
+        let gone = |entry: &Entry| former.contains(&entry.descriptor) && !self.configured.contains(&entry.descriptor);
+        self.entries.iter().filter(|(_, entry)| gone(entry)).for_each(|(id, _)| self.shared.forget_use(*id));
     }
 
     /// Takes a slot over: from shared memory where an earlier worker left keys, or else from disk.
-    fn opened(&self, slot: usize, descriptor: String, now: Timestamp) -> Option<Entry> {
+    fn opened(&self, id: SlotId, descriptor: String, now: Timestamp) -> Option<Entry> {
         let origin = Origin::from_descriptor(&descriptor)?;
         let mut cached = CachedKeys::default();
-        let state = self.shared.state(slot, &descriptor)?;
-        let (serial, document) = self.shared.document(slot);
-        if serial != 0 {
-            if let Ok(keys) = KeySet::parse(&document, trust(&origin.location)) {
-                cached.restored(Arc::new(keys), Timestamp::from_micros(state.fetched), Span::from_micros(state.life));
+        let (state, document) = self.shared.state(id, 0)?;
+        match document {
+            Some(document) => {
+                if let Ok(keys) = KeySet::parse(&document, trust(&origin.location)) {
+                    let (fetched, life) = (Timestamp::from_micros(state.fetched), Span::from_micros(state.life));
+                    cached.restored(Arc::new(keys), fetched, life);
+                }
             }
-        } else {
-            match disk::load(&origin) {
+            None => match disk::load(&origin) {
                 Ok(None) => {}
-                Ok(Some(stored)) => self.restore(slot, &origin, &mut cached, stored, now),
+                Ok(Some(stored)) => self.restore(id, &origin, &mut cached, stored, now),
                 Err(problem) => log!("pg_jwks: {problem}"),
-            }
+            },
         }
-        let (attempted, quiet_until) = (state.attempted, state.quiet_until);
         Some(Entry {
             origin,
             descriptor,
             cached,
             validators: Validators::default(),
-            attempted,
-            quiet_until,
+            attempted: state.attempted,
+            quiet_until: state.quiet_until,
             fetching: None,
         })
     }
 
-    fn restore(&self, slot: usize, origin: &Origin, cached: &mut CachedKeys, stored: Stored, now: Timestamp) {
+    fn restore(&self, id: SlotId, origin: &Origin, cached: &mut CachedKeys, stored: Stored, now: Timestamp) {
         let fetched = Timestamp::from_micros(stored.fetched);
         let limit = origin.limits().max_stale.max(Span::from_micros(stored.life));
         if now >= fetched + limit || now < fetched {
+            log!("pg_jwks: stored keys of {} are ignored: they are too old, or from the future", origin.location);
             return;
         }
         if let Ok(keys) = KeySet::parse(&stored.document, trust(&origin.location))
-            && self.shared.publish(slot, &stored.document, stored.fetched, stored.life)
+            && self.shared.publish(id, &stored.document, stored.fetched, stored.life) == Published::Yes
         {
             log!("pg_jwks: using stored keys of {}, fetched {} ago", origin.location, now.since(fetched));
             cached.restored(Arc::new(keys), fetched, Span::from_micros(stored.life));
@@ -199,121 +202,117 @@ impl Worker {
     }
 
     /// Does what is due for one origin, and returns when something will be next.
-    fn tend(&mut self, slot: usize, entry: &mut Entry, now: Timestamp) -> Timestamp {
-        self.harvest(slot, entry, now);
-        let limits = entry.origin.limits();
-        let due = entry.cached.due(&limits);
-        let request = self.shared.open_request(slot);
+    fn tend(&self, id: SlotId, entry: &mut Entry, now: Timestamp) -> Timestamp {
+        self.harvest(id, entry, now);
+        let configured = self.configured.contains(&entry.descriptor);
+        if configured {
+            self.shared.touch(id, now.micros());
+        }
+        let in_use = configured || self.shared.last_used(id) > (now - IDLE).micros();
+        let request = self.shared.open_request(id);
         if entry.fetching.is_none() {
-            let wanted = request.as_ref().is_some_and(|request| wants_fetch(request, entry, now));
-            let number = request.as_ref().map_or(0, |request| request.number);
-            if wanted || (now >= due && self.in_use(slot, entry, now)) {
-                self.begin(slot, entry, number, now);
-            } else if number > 0 {
-                self.shared.answer(slot, number);
+            let wanted = request.as_ref().is_some_and(|request| entry.wants_fetch(request, now));
+            if wanted || (in_use && now >= entry.due(now)) {
+                self.begin(id, entry, request.as_ref().map_or(0, |request| request.number), now);
             }
         }
-        match entry.fetching {
+        if let Some(request) = request {
+            let waits = entry.fetching.as_ref().is_some_and(|underway| !underway.overdue);
+            let served = request.want == Want::Keys && entry.is_fresh(now);
+            if served || !waits {
+                self.shared.answer(id, request.number);
+            }
+        }
+        match &entry.fetching {
             // The bell rings when it is done.
-            Some(_) => entry.deadline(),
-            None => due.max(now + Span::from_millis(10)),
+            Some(underway) if !underway.overdue => entry.deadline(),
+            None if in_use => entry.due(now).max(now + Span::from_millis(10)),
+            _ => now + NAP,
         }
     }
 
-    fn in_use(&self, slot: usize, entry: &Entry, now: Timestamp) -> bool {
-        self.configured.contains(&entry.descriptor) || self.shared.last_used(slot) > (now - IDLE).micros()
-    }
-
-    fn begin(&self, slot: usize, entry: &mut Entry, number: u64, now: Timestamp) {
+    fn begin(&self, id: SlotId, entry: &mut Entry, answers: u64, now: Timestamp) {
         entry.attempted = now.micros();
         let bell = self.ring.try_clone();
         let begun = bell.and_then(|bell| Fetching::begin(entry.origin.clone(), Some((entry.validators.clone(), bell))));
         match begun {
-            Ok(fetching) => entry.fetching = Some((fetching, number)),
-            Err(error) => {
-                self.failed(slot, entry, format!("No thread could be started: {error}."), now);
-                self.shared.answer(slot, number);
-            }
+            Ok(fetching) => entry.fetching = Some(Underway { fetching, answers, overdue: false }),
+            Err(error) => self.failed(id, entry, format!("No thread could be started: {error}."), now),
         }
     }
 
-    fn harvest(&self, slot: usize, entry: &mut Entry, now: Timestamp) {
+    /// Takes in the result of a fetch that is done.
+    fn harvest(&self, id: SlotId, entry: &mut Entry, now: Timestamp) {
         let deadline = entry.deadline();
-        let Some((fetching, number)) = &mut entry.fetching else { return };
-        let number = *number;
-        let result = match fetching.progress() {
-            Progress::Done(result) => result,
-            // The thread has its own bounds; this one holds where a name server or a file system does not return.
-            Progress::UnderWay if now >= deadline => Err("The fetch did not end in time.".into()),
-            Progress::UnderWay => return,
-        };
-        entry.fetching = None;
-        count(&counters().fetches);
-        let limits = entry.origin.limits();
-        match result {
-            Err(error) => self.failed(slot, entry, error, now),
-            Ok(Outcome::Unchanged(max_age)) => {
-                let Some(keys) = entry.cached.keys() else { return };
-                entry.cached.fetched(keys, max_age, now, &limits);
-                let (_, document) = self.shared.document(slot);
-                self.publish(slot, entry, document, now);
+        let Some(underway) = &mut entry.fetching else { return };
+        let (answers, reported) = (underway.answers, underway.overdue);
+        let result = match underway.fetching.progress() {
+            Progress::UnderWay if now >= deadline && !reported => {
+                underway.overdue = true;
+                Err("The fetch did not end in time.".into())
             }
-            Ok(Outcome::Fetched(fetched)) => {
-                for skipped in fetched.keys.skipped() {
+            Progress::UnderWay => return,
+            Progress::Done(result) => {
+                entry.fetching = None;
+                result
+            }
+        };
+        match result {
+            Err(_) if reported => return,
+            Err(error) => self.failed(id, entry, error, now),
+            Ok(outcome) => self.succeeded(id, entry, outcome, now),
+        }
+        count(&counters().fetches);
+        self.shared.answer(id, answers);
+    }
+
+    fn succeeded(&self, id: SlotId, entry: &mut Entry, outcome: Outcome, now: Timestamp) {
+        let (keys, max_age, news) = match outcome {
+            Outcome::Unchanged(max_age) => (entry.cached.keys(), max_age, None),
+            Outcome::Fetched(Fetched { keys, document, max_age, validators }) => {
+                for skipped in keys.skipped() {
                     debug1!("pg_jwks: a key of {} is not used: {}", entry.origin.location, skipped.why);
                 }
-                entry.validators = fetched.validators;
-                let before = entry.cached.clone();
-                entry.cached.fetched(Arc::new(fetched.keys), fetched.max_age, now, &limits);
-                if !self.publish(slot, entry, fetched.document, now) {
-                    entry.cached = before;
-                    let error = "The keys do not fit in shared memory; raise pg_jwks.shared_cache_size.";
-                    self.failed(slot, entry, error.into(), now);
-                }
+                (Some(Arc::new(keys)), max_age, Some((document, validators)))
             }
+        };
+        let document = match &news {
+            Some((document, _)) => Some(document.clone()),
+            None => self.shared.state(id, 0).and_then(|(_, document)| document),
+        };
+        let (Some(keys), Some(document)) = (keys, document) else { return };
+        // Keys are as old as the request for them.
+        let fetched = Timestamp::from_micros(entry.attempted);
+        let mut cached = entry.cached.clone();
+        cached.fetched(keys, max_age, fetched, &entry.origin.limits());
+        let Some(life) = cached.life() else { return };
+        let stored = Stored { document, fetched: fetched.micros(), life: life.micros() };
+        match self.shared.publish(id, &stored.document, stored.fetched, stored.life) {
+            Published::Gone => return,
+            Published::TooLarge => {
+                let error = "The keys do not fit in shared memory; raise pg_jwks.shared_cache_size.";
+                return self.failed(id, entry, error.into(), now);
+            }
+            Published::Yes => entry.cached = cached,
         }
-        self.shared.answer(slot, number);
-    }
-
-    fn publish(&self, slot: usize, entry: &mut Entry, document: Vec<u8>, now: Timestamp) -> bool {
-        let Some(life) = entry.cached.life() else { return false };
-        let stored = Stored { document, fetched: now.micros(), life: life.micros() };
-        if !self.shared.publish(slot, &stored.document, stored.fetched, stored.life) {
-            return false;
+        if let Some((_, validators)) = news {
+            entry.validators = validators;
         }
         if let Err(error) = disk::store(&entry.origin, &stored) {
             warning!("pg_jwks: the keys of {} could not be stored: {error}", entry.origin.location);
         }
-        self.note(slot, entry);
-        true
+        self.note(id, entry, now);
     }
 
-    fn failed(&self, slot: usize, entry: &mut Entry, error: String, now: Timestamp) {
+    fn failed(&self, id: SlotId, entry: &mut Entry, error: String, now: Timestamp) {
         count(&counters().fetch_failures);
         log!("pg_jwks: keys could not be had from {}: {error}", entry.origin.location);
         entry.cached.failed(error, now);
-        self.note(slot, entry);
+        self.note(id, entry, now);
     }
 
-    fn note(&self, slot: usize, entry: &Entry) {
-        let due = entry.cached.due(&entry.origin.limits()).micros();
+    fn note(&self, id: SlotId, entry: &Entry, now: Timestamp) {
         let error = entry.cached.last_error().unwrap_or_default();
-        self.shared.note(slot, entry.attempted, due, entry.quiet_until, error);
+        self.shared.note(id, entry.attempted, entry.due(now).micros(), entry.quiet_until, error);
     }
-}
-
-/// Whether a request is reason to fetch now.
-fn wants_fetch(request: &Request, entry: &mut Entry, now: Timestamp) -> bool {
-    let limits = entry.origin.limits();
-    if request.now {
-        return true;
-    }
-    if request.newer {
-        let allowed = entry.cached.may_fetch_for_unknown_key(now, &limits);
-        if allowed {
-            entry.quiet_until = (now + limits.cooldown).micros();
-        }
-        return allowed;
-    }
-    now >= entry.cached.due(&limits)
 }
