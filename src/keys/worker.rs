@@ -34,15 +34,15 @@ const NAP: Span = Span::from_seconds(60);
 /// An origin that no backend has used for this long, and that the server's own settings do not name, is left alone.
 const IDLE: Span = Span::from_seconds(3600);
 
-/// Registers the worker; called while the postmaster loads the library. It needs no database, so it runs on standbys
-/// too.
+/// Registers the worker; called while the postmaster loads the library. It runs wherever sessions do, standbys
+/// included.
 pub fn register() {
     BackgroundWorkerBuilder::new("pg_jwks keys")
         .set_type("pg_jwks keys")
         .set_library("pg_jwks")
         .set_function("pg_jwks_keys_main")
-        .set_start_time(BgWorkerStartTime::PostmasterStart)
-        .enable_shmem_access(None)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::ConsistentState)
         .set_restart_time(Some(RESTART))
         .load();
 }
@@ -53,6 +53,8 @@ pub fn register() {
 #[pg_guard]
 pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    // Without a database; only what is connected is in pg_stat_activity.
+    BackgroundWorker::connect_worker_to_spi(None, None);
     let Some(shared) = shared() else { return };
     let (bell, ring) = match UnixStream::pair() {
         Ok(pair) => pair,
