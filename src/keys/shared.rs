@@ -13,6 +13,9 @@ use pgrx::pg_sys;
 use memory::{Guarded, MAX_DESCRIPTOR, MAX_SLOTS, Slot};
 pub use memory::{request, startup};
 
+/// A backend that waits looks this often whether there is a worker.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
+
 /// The use of a slot for one origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotId {
@@ -154,15 +157,19 @@ impl Shared {
             }
             Some(slot.wanted)
         })?;
-        // SAFETY: as above; the latch is that of a PGPROC, which is in shared memory for good. Where it has gone to
-        // another process meanwhile, that process wakes up in vain, for which every process is prepared.
-        unsafe {
-            let latch = (*memory::pointer()).worker.load(Ordering::Acquire);
-            if !latch.is_null() {
-                pg_sys::SetLatch(latch);
-            }
+        let latch = self.worker();
+        if !latch.is_null() {
+            // SAFETY: the latch is that of a PGPROC, which is in shared memory for good. Where it has gone to another
+            // process meanwhile, that process wakes up in vain, for which every process is prepared.
+            unsafe { pg_sys::SetLatch(latch) };
         }
         Some(number)
+    }
+
+    /// The latch that wakes the worker; NULL while there is no worker.
+    fn worker(self) -> *mut pg_sys::Latch {
+        // SAFETY: as above.
+        unsafe { (*memory::pointer()).worker.load(Ordering::Acquire) }
     }
 
     /// Waits until the worker has answered a request or the slot has gone to another origin; false where neither
@@ -179,11 +186,14 @@ impl Shared {
                 if memory::read(|guarded, _| guarded.of(id).is_none_or(|slot| slot.answered >= number)) {
                     break true;
                 }
-                let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+                let left = deadline.saturating_duration_since(Instant::now()).min(LOOK_AROUND).as_millis();
                 if left == 0 {
                     break false;
                 }
                 pg_sys::ConditionVariableTimedSleep(condition, i64::try_from(left).unwrap_or(i64::MAX), event);
+                if self.worker().is_null() {
+                    hurry_postmaster();
+                }
             };
             pg_sys::ConditionVariableCancelSleep();
             answered
@@ -192,7 +202,7 @@ impl Shared {
 
     // What follows is for the worker.
 
-    /// Names the latch that wakes the worker.
+    /// Names the latch that wakes the worker; NULL where it ends.
     pub fn set_worker(self, latch: *mut pg_sys::Latch) {
         // SAFETY: as above.
         unsafe { (*memory::pointer()).worker.store(latch, Ordering::Release) };
@@ -346,6 +356,17 @@ fn next_generation() -> u64 {
 fn broadcast() {
     // SAFETY: the condition variable is initialised.
     unsafe { pg_sys::ConditionVariableBroadcast(&raw mut (*memory::pointer()).answered) };
+}
+
+/// Makes the postmaster look whether it should start the worker again. Before PostgreSQL 16 it may sleep for a minute
+/// first: where the death of the worker is reported just before it goes to sleep, it does so with a timeout from before
+/// (ServerLoop). Without a reason that a process has noted, SIGUSR1 does no more than to wake it.
+fn hurry_postmaster() {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: kill takes no pointers. The postmaster lives, or this process would not have come back from its wait.
+    unsafe {
+        libc::kill(pg_sys::PostmasterPid, libc::SIGUSR1);
+    }
 }
 
 /// The wait event of a backend that waits for keys; it has a name from PostgreSQL 17 on.

@@ -64,6 +64,7 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
     // SAFETY: MyLatch is this process's latch in shared memory. The context is this process's own and is never deleted.
     let context = unsafe {
         shared.set_worker(pg_sys::MyLatch);
+        pg_sys::before_shmem_exit(Some(ended), pg_sys::Datum::from(0));
         let context = pg_sys::AllocSetContextCreateExtended(
             pg_sys::TopMemoryContext,
             c"pg_jwks keys".as_ptr(),
@@ -77,7 +78,6 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
     let mut worker = Worker { shared, ring, entries: HashMap::new(), configured: Vec::new(), settings_read: false };
     loop {
         if BackgroundWorker::sigterm_received() {
-            shared.set_worker(std::ptr::null_mut());
             // With any other status than 1 the postmaster would not start the worker again (bgworker.c).
             // SAFETY: ends the process as PostgreSQL prescribes.
             unsafe { pg_sys::proc_exit(1) };
@@ -91,6 +91,13 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
         // SAFETY: what a turn allocates in it (log lines) it does not keep.
         unsafe { pg_sys::MemoryContextReset(context) };
         sleep(&bell, nap);
+    }
+}
+
+/// Called when the worker ends, however it does, but for a crash.
+unsafe extern "C-unwind" fn ended(_code: i32, _argument: pg_sys::Datum) {
+    if let Some(shared) = shared() {
+        shared.set_worker(std::ptr::null_mut());
     }
 }
 

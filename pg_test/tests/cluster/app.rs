@@ -153,7 +153,7 @@ pub fn key_unknown(client: &mut Client, token: &str) {
 
 /// What `auth.jwks()` says of a source: the error, and the number of keys.
 pub fn last_error(admin: &mut Client, source: &str) -> (Option<String>, i64) {
-    let query = "SELECT max(last_error), count(kid) FROM auth.jwks() WHERE position($1 in source) > 0";
+    let query = "SELECT max(last_error), count(kid) FROM auth.jwks() WHERE position($1 || chr(34) in source) > 0";
     let row = admin.query_one(query, &[&source]).expect("auth.jwks()");
     (row.get(0), row.get(1))
 }

@@ -13,7 +13,7 @@ fn is_running(pid: i32) -> bool {
 }
 
 #[test]
-fn the_server_stops_promptly_while_a_fetch_hangs() {
+fn the_worker_ends_promptly_with_the_server_however_that_ends() {
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
     let cluster = started(preloaded().setting("pg_jwks.issuer", issuer.url()).setting("pg_jwks.fetch_timeout", "60s"));
@@ -46,11 +46,7 @@ fn the_server_stops_promptly_while_a_fetch_hangs() {
     }
     let log = cluster.log();
     assert!(!log.contains("was terminated by signal"), "{log}");
-}
-
-#[test]
-fn the_worker_ends_when_the_postmaster_is_gone() {
-    let cluster = preloaded().start();
+    // And when the postmaster is gone.
     let worker = worker_pid(&cluster);
     kill(cluster.postmaster_pid(), libc::SIGKILL);
     eventually("the end of the worker", || (!is_running(worker)).then_some(()));
