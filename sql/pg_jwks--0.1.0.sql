@@ -70,4 +70,34 @@ CREATE FUNCTION auth.jwt_explain(token text, OUT "check" text, OUT ok boolean, O
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 11 AS 'MODULE_PATHNAME', 'jwt_explain_wrapper';
 COMMENT ON FUNCTION auth.jwt_explain(text) IS 'Why a token would be accepted or rejected, one row a check; changes nothing';
 
+CREATE FUNCTION auth.jwks(OUT issuer text, OUT kid text, OUT kty text, OUT alg text, OUT use text, OUT source text,
+        OUT fetched_at timestamptz, OUT refresh_at timestamptz, OUT expires_at timestamptz, OUT stale boolean,
+        OUT last_error text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'jwks_wrapper';
+COMMENT ON FUNCTION auth.jwks() IS 'The keys in use, and how their last fetch went';
+
+CREATE FUNCTION auth.jwks_refresh() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jwks_refresh_wrapper';
+COMMENT ON FUNCTION auth.jwks_refresh() IS 'Fetches the keys of this session''s issuers now';
+
+CREATE FUNCTION auth.jwt_counters(OUT counter text, OUT reason text, OUT value bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 30 AS 'MODULE_PATHNAME', 'jwt_counters_wrapper';
+COMMENT ON FUNCTION auth.jwt_counters() IS 'What the view auth.jwt_stats shows';
+
+CREATE VIEW auth.jwt_stats AS
+    SELECT coalesce(sum(value) FILTER (WHERE counter = 'accepted'), 0)::bigint AS accepted,
+           coalesce(sum(value) FILTER (WHERE counter = 'remembered'), 0)::bigint AS cache_hits,
+           coalesce(sum(value) FILTER (WHERE counter = 'rejected'), 0)::bigint AS rejected,
+           coalesce(jsonb_object_agg(reason, value) FILTER (WHERE counter = 'rejected' AND value > 0), '{}') AS rejected_by_reason,
+           coalesce(sum(value) FILTER (WHERE counter = 'fetches'), 0)::bigint AS fetches,
+           coalesce(sum(value) FILTER (WHERE counter = 'fetch_failures'), 0)::bigint AS fetch_failures,
+           (SELECT clock_timestamp() - min(fetched_at) FROM auth.jwks()) AS key_age
+      FROM auth.jwt_counters();
+COMMENT ON VIEW auth.jwt_stats IS
+    'What became of tokens and fetches: in the cluster where the library is preloaded, otherwise in this backend';
+
+REVOKE ALL ON FUNCTION auth.jwks(), auth.jwks_refresh(), auth.jwt_counters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth.jwks(), auth.jwt_counters() TO pg_monitor;
+GRANT SELECT ON auth.jwt_stats TO pg_monitor;
+
 GRANT USAGE ON SCHEMA auth TO PUBLIC;

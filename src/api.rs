@@ -2,20 +2,15 @@
 //! `sql/`.
 
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::time::Timestamp;
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use pgrx::{direct_function_call_as_datum, pg_sys};
 
+use crate::clock::now;
 use crate::identity::{self, utf8, with_derived};
 use crate::readers::unexpired_identity;
-use crate::{report, session, settings, verification};
-
-fn now() -> Timestamp {
-    // SAFETY: reads the clock.
-    let micros = unsafe { pg_sys::GetCurrentTimestamp() };
-    Timestamp::from_micros(micros + crate::readers::POSTGRES_EPOCH_MICROS)
-}
+use crate::statistics::{count, counters};
+use crate::{audit, report, session, settings, verification};
 
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
@@ -25,13 +20,22 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
         .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
         .and_then(|token| verification::verified(token, now()).map(|verification| (token, verification)));
     match verification {
-        Err(rejection) => report::raise(rejection),
+        Err(rejection) => {
+            counters().count_rejected(rejection.reason);
+            audit::rejected(&rejection, now());
+            report::raise(rejection)
+        }
         Ok((token, verification)) => {
             let claims = verification.claims;
             if verification.fresh {
                 identity::check_representable(claims.json());
                 verification::remember(token, claims.clone());
             }
+            count(&counters().accepted);
+            if !verification.fresh {
+                count(&counters().remembered);
+            }
+            audit::accepted(claims.set());
             attempt.set(claims.json(), claims.expires().micros(), is_local.unwrap_or(false));
         }
     }

@@ -1,12 +1,18 @@
-//! One hook: no token reaches the server log.
+//! Hooks: no token reaches the server log, and the key cache gets its shared memory.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 
 use pg_jwks_core::redaction;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::{keys, statistics};
 
 thread_local! {
+    #[cfg(not(feature = "pg14"))]
+    static NEXT_SHMEM_REQUEST: Cell<pg_sys::shmem_request_hook_type> = const { Cell::new(None) };
+    static NEXT_SHMEM_STARTUP: Cell<pg_sys::shmem_startup_hook_type> = const { Cell::new(None) };
     static NEXT_EMIT_LOG: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
 
@@ -17,6 +23,50 @@ pub fn install() {
         NEXT_EMIT_LOG.set(pg_sys::emit_log_hook);
         pg_sys::emit_log_hook = Some(emit_log);
     }
+}
+
+/// Where the library is preloaded: asks for shared memory and for the worker that fetches keys into it.
+pub fn share_keys() {
+    // SAFETY: hook variables are set while the library is loaded, as PostgreSQL prescribes; before PostgreSQL 15 shared
+    // memory is asked for right there.
+    unsafe {
+        // A single-user server has no background workers.
+        if !pg_sys::process_shared_preload_libraries_in_progress || !pg_sys::IsPostmasterEnvironment {
+            return;
+        }
+        #[cfg(feature = "pg14")]
+        keys::request_shared_memory();
+        #[cfg(not(feature = "pg14"))]
+        {
+            NEXT_SHMEM_REQUEST.set(pg_sys::shmem_request_hook);
+            pg_sys::shmem_request_hook = Some(shmem_request);
+        }
+        NEXT_SHMEM_STARTUP.set(pg_sys::shmem_startup_hook);
+        pg_sys::shmem_startup_hook = Some(shmem_startup);
+    }
+    if let Err(error) = statistics::share() {
+        error!("pg_jwks: no memory for counters: {error}");
+    }
+    keys::register_worker();
+}
+
+#[cfg(not(feature = "pg14"))]
+#[pg_guard]
+unsafe extern "C-unwind" fn shmem_request() {
+    if let Some(next) = NEXT_SHMEM_REQUEST.get() {
+        // SAFETY: the hook that was there before takes no arguments.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
+    }
+    keys::request_shared_memory();
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn shmem_startup() {
+    if let Some(next) = NEXT_SHMEM_STARTUP.get() {
+        // SAFETY: the hook that was there before takes no arguments.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
+    }
+    keys::start_shared_memory();
 }
 
 /// Replaces tokens in what is logged, and leaves out the statement where it has one. Runs inside error reporting, so

@@ -5,7 +5,10 @@
 //!
 //! The SQL that the extension installs is `sql/pg_jwks--VERSION.sql`.
 
+mod admin;
 mod api;
+mod audit;
+mod clock;
 mod hooks;
 mod identity;
 mod keys;
@@ -13,6 +16,7 @@ mod readers;
 mod report;
 mod session;
 mod settings;
+mod statistics;
 mod verification;
 
 use pgrx::prelude::*;
@@ -27,4 +31,5 @@ pub extern "C-unwind" fn _PG_init() {
     session::define();
     settings::reserve_prefix();
     hooks::install();
+    hooks::share_keys();
 }

@@ -9,13 +9,11 @@ use std::cell::Cell;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
 
+use crate::clock::POSTGRES_EPOCH_MICROS;
 use crate::identity::{Derived, copied, with_derived};
 use crate::report::raise_expired;
 use crate::session::{Identity, identity};
 use crate::settings;
-
-/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
-pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 unsafe extern "C-unwind" {
     // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the reader itself. These

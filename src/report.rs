@@ -38,6 +38,12 @@ pub fn raise_not_representable(encoding: &str) -> ! {
     )
 }
 
+/// Raises 55000 where keys cannot be refreshed.
+pub fn raise_unavailable(problem: String) -> ! {
+    let sqlstate = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    error(sqlstate, "keys cannot be refreshed".into(), problem, None)
+}
+
 fn error(sqlstate: PgSqlErrorCode, message: String, detail: String, hint: Option<String>) -> ! {
     let mut report = ErrorReport::new(sqlstate, message, "pg_jwks").set_detail(detail);
     if let Some(hint) = hint {

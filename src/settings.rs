@@ -15,6 +15,7 @@ use pg_jwks_core::policy;
 use pg_jwks_core::providers::{Providers, TrustSettings};
 use pg_jwks_core::time::Span;
 use pgrx::guc::{GucSetting, PostgresGucEnum};
+use serde::{Deserialize, Serialize};
 
 pub use define::{define, reserve_prefix};
 
@@ -39,6 +40,9 @@ static JWKS_MAX_STALE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2000);
 static FETCH_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
 static ALLOW_INSECURE_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
+static SHARED_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static AUDIT_LOG: GucSetting<AuditLog> = GucSetting::<AuditLog>::new(AuditLog::Rejected);
+static AUDIT_CLAIMS: Text = GucSetting::<Option<CString>>::new(None);
 static TOKEN_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(128);
 
 /// `pg_jwks.token_type`.
@@ -48,6 +52,17 @@ pub enum TokenType {
     Any,
     #[name = c"access"]
     Access,
+}
+
+/// `pg_jwks.audit_log`: which decisions are logged.
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum AuditLog {
+    #[name = c"off"]
+    Off,
+    #[name = c"rejected"]
+    Rejected,
+    #[name = c"all"]
+    All,
 }
 
 /// The settings in force, parsed.
@@ -60,19 +75,33 @@ pub struct Settings {
     pub network: Network,
     /// Verified tokens to remember.
     pub token_cache_size: usize,
+    /// Which decisions are logged.
+    pub audit_log: AuditLog,
+    /// The claims in the log of accepted tokens.
+    pub audit_claims: Vec<String>,
 }
 
 /// How keys are fetched.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Network {
-    /// Bound of setting up a connection.
-    pub connect_timeout: Duration,
-    /// Bound of a whole fetch, discovery included.
-    pub fetch_timeout: Duration,
+    connect_timeout_ms: u64,
+    fetch_timeout_ms: u64,
     /// Trust roots besides those of the system.
     pub ca_file: Option<PathBuf>,
     /// Whether plain `http:` may be used.
     pub allow_insecure_http: bool,
+}
+
+impl Network {
+    /// Bound of setting up a connection.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    /// Bound of a whole fetch, discovery included.
+    pub fn fetch_timeout(&self) -> Duration {
+        Duration::from_millis(self.fetch_timeout_ms)
+    }
 }
 
 thread_local! {
@@ -98,6 +127,11 @@ pub fn leeway_micros() -> i64 {
     i64::from(LEEWAY.get()) * 1_000_000
 }
 
+/// Bytes of shared memory for key documents (`pg_jwks.shared_cache_size`), fixed when the server starts.
+pub fn shared_cache_bytes() -> usize {
+    usize::try_from(SHARED_CACHE_SIZE.get()).unwrap_or(0) * 1024
+}
+
 /// A setting has been assigned.
 fn changed() {
     GENERATION.set(GENERATION.get() + 1);
@@ -106,7 +140,7 @@ fn changed() {
 fn parse() -> Settings {
     let text = |setting: &Text| setting.get().and_then(|value| value.into_string().ok());
     let seconds = |setting: &GucSetting<i32>| Span::from_seconds(setting.get().into());
-    let millis = |setting: &GucSetting<i32>| Duration::from_millis(setting.get().try_into().unwrap_or(0));
+    let millis = |setting: &GucSetting<i32>| u64::try_from(setting.get()).unwrap_or(0);
     let (issuer, audience, jwks_uri, jwks) = (text(&ISSUER), text(&AUDIENCE), text(&JWKS_URI), text(&JWKS));
     let (providers, required_scope) = (text(&PROVIDERS), text(&REQUIRED_SCOPE));
     let trust = TrustSettings {
@@ -136,12 +170,14 @@ fn parse() -> Settings {
             max_stale: seconds(&JWKS_MAX_STALE),
         },
         network: Network {
-            connect_timeout: millis(&CONNECT_TIMEOUT),
-            fetch_timeout: millis(&FETCH_TIMEOUT),
+            connect_timeout_ms: millis(&CONNECT_TIMEOUT),
+            fetch_timeout_ms: millis(&FETCH_TIMEOUT),
             ca_file: nonempty(&text(&CA_FILE)).map(PathBuf::from),
             allow_insecure_http: ALLOW_INSECURE_HTTP.get(),
         },
         token_cache_size: TOKEN_CACHE_SIZE.get().try_into().unwrap_or(0),
+        audit_log: AUDIT_LOG.get(),
+        audit_claims: policy::list(&text(&AUDIT_CLAIMS).unwrap_or_default()),
     }
 }
 

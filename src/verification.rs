@@ -11,7 +11,7 @@ use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::token_cache::{Digest, TokenCache, digest};
 use pg_jwks_core::verify::{Claims, Keys, verify};
 
-use crate::keys::BackendKeys;
+use crate::keys::KeysInForce;
 use crate::settings::{self, Settings};
 
 thread_local! {
@@ -32,7 +32,7 @@ pub struct Verification {
 pub fn verified(token: &[u8], now: Timestamp) -> Result<Verification, Rejection> {
     let settings = settings::current();
     let providers = providers(&settings)?;
-    let mut keys = BackendKeys::new(&settings, now);
+    let mut keys = KeysInForce::new(&settings, now);
     let digest = digest(token);
     if let Some(claims) = remembered(&settings, &digest) {
         if still_good(&claims, providers, &mut keys, now)? {
@@ -52,7 +52,7 @@ pub fn remember(token: &[u8], claims: Arc<Claims>) {
 /// Why a token would be accepted or not.
 pub fn explained(token: &[u8], now: Timestamp) -> Result<Vec<Finding>, Rejection> {
     let settings = settings::current();
-    let mut keys = BackendKeys::new(&settings, now);
+    let mut keys = KeysInForce::new(&settings, now);
     Ok(explain(token, providers(&settings)?, &mut keys, now))
 }
 
@@ -70,7 +70,7 @@ fn remembered(settings: &Rc<Settings>, digest: &Digest) -> Option<Arc<Claims>> {
 fn still_good(
     claims: &Claims,
     providers: &Providers,
-    keys: &mut BackendKeys,
+    keys: &mut KeysInForce,
     now: Timestamp,
 ) -> Result<bool, Rejection> {
     let Some(provider) = claims.set().text("iss").and_then(|issuer| providers.of_issuer(issuer)) else {

@@ -114,6 +114,11 @@ impl Cluster {
         self.client().batch_execute(&statement).expect("CREATE DATABASE");
     }
 
+    /// A streaming replica of this server, with the same settings.
+    pub fn replica(&self) -> Self {
+        Self::options().start_replica(self)
+    }
+
     /// Writes a file into the data directory (`pg_hba.conf`, a certificate, a
     /// key) that only the server can read.
     pub fn write_file(&self, name: &str, contents: &str) -> PathBuf {

@@ -66,6 +66,8 @@ pub struct Requests {
 struct State {
     jwks: Vec<u8>,
     cache_control: Option<String>,
+    etags: bool,
+    not_modified: usize,
     discovery_fault: Fault,
     jwks_fault: Fault,
     requests: Requests,
@@ -121,6 +123,8 @@ impl Issuer {
             state: Mutex::new(State {
                 jwks: jwks(&[]).to_string().into_bytes(),
                 cache_control: None,
+                etags: false,
+                not_modified: 0,
                 discovery_fault: Fault::None,
                 jwks_fault: Fault::None,
                 requests: Requests::default(),
@@ -179,6 +183,16 @@ impl Issuer {
     /// The `Cache-Control` header of both documents; none at first.
     pub fn set_cache_control(&self, value: Option<&str>) {
         self.shared.update(|state| state.cache_control = value.map(str::to_owned));
+    }
+
+    /// Sends an `ETag` with the key set, and 304 to whoever has that version.
+    pub fn set_etags(&self, on: bool) {
+        self.shared.update(|state| state.etags = on);
+    }
+
+    /// How often it answered 304 since the start.
+    pub fn not_modified(&self) -> usize {
+        self.shared.lock().not_modified
     }
 
     /// The requests so far, those included that a fault left unanswered.

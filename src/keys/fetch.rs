@@ -1,113 +1,75 @@
 //! One fetch of keys: a file, a JWKS URL, or discovery and then the JWKS URL. It blocks, within bounds, and touches
 //! nothing of PostgreSQL, so that it can run on a thread of its own.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
-use pg_jwks_core::jwks::{KeySet, Origin};
-use pg_jwks_core::policy::Source;
+use pg_jwks_core::jwks::{KeySet, Origin as Trust};
 use pg_jwks_core::time::Span;
 use pg_jwks_core::{discovery, http_caching};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use super::cluster::trust;
+use super::location::{Location, Origin};
 use crate::settings::Network;
-
-/// Where keys are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Location {
-    /// In a file.
-    File(PathBuf),
-    /// At a JWKS URL.
-    Url(String),
-    /// At the JWKS URL that this issuer's discovery document names.
-    Discovery(String),
-}
-
-impl Location {
-    /// The location of a source that is not in a setting.
-    pub fn of(source: &Source) -> Self {
-        match source {
-            Source::File(path) => Self::File(path.clone()),
-            Source::Url(url) => Self::Url(url.clone()),
-            Source::Discovery(issuer) => Self::Discovery(issuer.clone()),
-            Source::Inline(_) | Source::Unset => unreachable!("these sources are not fetched"),
-        }
-    }
-
-    /// The URL, where it is without TLS.
-    pub fn insecure_url(&self) -> Option<&str> {
-        match self {
-            Self::File(_) => None,
-            Self::Url(url) | Self::Discovery(url) => url.starts_with("http:").then_some(url),
-        }
-    }
-
-    /// What an operator can do when keys cannot be had.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::File(_) => "Check pg_jwks.jwks_uri, and that the server may read the file.",
-            Self::Url(_) => "Check pg_jwks.jwks_uri and pg_jwks.ca_file, and that the server can reach the issuer.",
-            Self::Discovery(_) => {
-                "Check pg_jwks.issuer and pg_jwks.ca_file, and that the server can reach the issuer; or set pg_jwks.jwks_uri."
-            }
-        }
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file \"{}\"", path.display()),
-            Self::Url(url) => write!(f, "\"{url}\""),
-            Self::Discovery(issuer) => write!(f, "issuer \"{issuer}\""),
-        }
-    }
-}
-
-/// What to fetch, and how.
-pub struct Request {
-    /// Where the keys are.
-    pub location: Location,
-    /// The network settings.
-    pub network: Network,
-}
 
 /// What a fetch brought.
 pub struct Fetched {
     /// The usable keys.
     pub keys: KeySet,
-    /// What `Cache-Control` said.
+    /// The document that they are from.
+    pub document: Vec<u8>,
+    /// How long the answer said that it is fresh.
     pub max_age: Option<Span>,
+    /// What to send with the next request.
+    pub validators: Validators,
+}
+
+/// How a fetch ended well.
+pub enum Outcome {
+    /// With a document.
+    Fetched(Fetched),
+    /// With the word that the last one still holds, for so long (RFC 9110 §15.4.5).
+    Unchanged(Option<Span>),
+}
+
+/// The entity tag of the last answer, and the URL that gave it.
+#[derive(Clone, Debug, Default)]
+pub struct Validators {
+    etag: Option<(String, String)>,
 }
 
 /// Fetches keys. The error is a full sentence.
-pub fn fetch(request: &Request) -> Result<Fetched, String> {
-    match &request.location {
+pub fn fetch(origin: &Origin, validators: &Validators) -> Result<Outcome, String> {
+    match &origin.location {
         Location::File(path) => {
-            let keys = KeySet::parse(&read_file(path)?, Origin::Local)?;
-            Ok(Fetched { keys, max_age: None })
+            let document = read_file(path)?;
+            let keys = KeySet::parse(&document, trust(&origin.location))?;
+            Ok(Outcome::Fetched(Fetched { keys, document, max_age: None, validators: Validators::default() }))
         }
-        Location::Url(url) => Http::new(&request.network)?.keys(url),
+        Location::Url(url) => Http::new(&origin.network)?.keys(url, validators),
         Location::Discovery(issuer) => {
-            let http = Http::new(&request.network)?;
-            let document = http.document(&discovery::document_url(issuer))?;
-            let url = discovery::jwks_uri(&document.body, issuer)?;
-            if url.starts_with("http:") && !request.network.allow_insecure_http {
+            let http = Http::new(&origin.network)?;
+            let url = discovery::document_url(issuer);
+            let Some(document) = http.document(&url, None)?.body else {
+                return Err(format!("GET {url} answered 304 to a request without condition."));
+            };
+            let url = discovery::jwks_uri(&document, issuer)?;
+            if url.starts_with("http:") && !origin.network.allow_insecure_http {
                 return Err(format!("The discovery document names \"{url}\", which is without TLS."));
             }
-            http.keys(&url)
+            http.keys(&url, validators)
         }
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<Vec<u8>, String> {
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let problem = |error: io::Error| format!("The file cannot be read: {error}.");
     // Opening a FIFO would hang, so the type comes first.
     if !fs::metadata(path).map_err(problem)?.is_file() {
@@ -121,8 +83,10 @@ fn read_file(path: &PathBuf) -> Result<Vec<u8>, String> {
 }
 
 struct Document {
-    body: Vec<u8>,
+    /// `None` where it has not changed.
+    body: Option<Vec<u8>>,
     max_age: Option<Span>,
+    etag: Option<String>,
 }
 
 struct Http {
@@ -144,39 +108,54 @@ impl Http {
             .max_redirects(0)
             .http_status_as_error(false)
             .proxy(None)
-            .timeout_connect(Some(network.connect_timeout))
+            .timeout_connect(Some(network.connect_timeout()))
             .user_agent(concat!("pg_jwks/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
-        Ok(Self { agent: config.into(), deadline: Instant::now() + network.fetch_timeout })
+        Ok(Self { agent: config.into(), deadline: Instant::now() + network.fetch_timeout() })
     }
 
-    fn keys(&self, url: &str) -> Result<Fetched, String> {
-        let document = self.document(url)?;
-        Ok(Fetched { keys: KeySet::parse(&document.body, Origin::Network)?, max_age: document.max_age })
+    fn keys(&self, url: &str, validators: &Validators) -> Result<Outcome, String> {
+        let etag = validators.etag.as_ref().filter(|(of, _)| of == url).map(|(_, etag)| etag.as_str());
+        let Document { body, max_age, etag } = self.document(url, etag)?;
+        let Some(document) = body else { return Ok(Outcome::Unchanged(max_age)) };
+        let keys = KeySet::parse(&document, Trust::Network)?;
+        let validators = Validators { etag: etag.map(|etag| (url.to_owned(), etag)) };
+        Ok(Outcome::Fetched(Fetched { keys, document, max_age, validators }))
     }
 
-    fn document(&self, url: &str) -> Result<Document, String> {
+    fn document(&self, url: &str, etag: Option<&str>) -> Result<Document, String> {
         let problem = |error| http_problem(url, error);
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(format!("GET {url} took too long."));
         }
-        let request = self.agent.get(url).config().timeout_global(Some(left)).build();
-        let mut answer = request.call().map_err(problem)?;
+        let mut request = self.agent.get(url);
+        if let Some(etag) = etag {
+            request = request.header("if-none-match", etag);
+        }
+        let mut answer = request.config().timeout_global(Some(left)).build().call().map_err(problem)?;
         let status = answer.status();
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let max_age = header("cache-control").and_then(http_caching::max_age);
+        let max_age = max_age.or_else(|| freshness_by_dates(header("expires")?, header("date")));
+        // A cache on the way has kept the answer for that long (RFC 9111 §5.1).
+        let age = header("age").and_then(|age| age.trim().parse::<u32>().ok()).map_or(0, i64::from);
+        let max_age = max_age.map(|life| Span::from_seconds((life.seconds() - age).max(0)));
+        if status == 304 && etag.is_some() {
+            return Ok(Document { body: None, max_age, etag: None });
+        }
         if status.is_redirection() {
             return Err(format!("GET {url} answered {}; redirects are not followed.", status.as_u16()));
         }
         if status != 200 {
             return Err(format!("GET {url} answered {}.", status.as_u16()));
         }
-        let cache_control = answer.headers().get("cache-control").and_then(|value| value.to_str().ok());
-        let max_age = cache_control.and_then(http_caching::max_age);
+        let etag = header("etag").map(str::to_owned);
         // A body as long as the limit is too long to ureq.
         let limit = MAX_DOCUMENT_BYTES as u64 + 1;
         let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(problem)?;
-        Ok(Document { body, max_age })
+        Ok(Document { body: Some(body), max_age, etag })
     }
 }
 
@@ -212,6 +191,14 @@ fn tls_problem(error: &rustls::Error) -> String {
         _ => return error.to_string(),
     };
     words.into()
+}
+
+/// `Expires` less `Date` (RFC 9111 §5.3); an unreadable `Expires` means stale.
+fn freshness_by_dates(expires: &str, date: Option<&str>) -> Option<Span> {
+    let now = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
+    let Ok(expires) = httpdate::parse_http_date(expires) else { return Some(Span::ZERO) };
+    let left = expires.duration_since(now).unwrap_or_default();
+    Some(Span::from_seconds(i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
 }
 
 /// The certificates of a PEM file.

@@ -1,22 +1,24 @@
 //! Fetching on a thread while the backend waits on its latch, so that cancel, `statement_timeout` and shutdown
 //! interrupt the wait.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{mem, ptr, thread};
 
 use pg_jwks_core::time::Timestamp;
 use pgrx::pg_sys;
 
-use super::fetch::{Fetched, Request, fetch};
+use super::fetch::{Outcome, Validators, fetch};
+use super::location::Origin;
+use crate::clock;
 
 /// A fetch under way. Its thread touches nothing of PostgreSQL and ends by itself within the request's timeouts.
 pub struct Fetching {
     begun: Timestamp,
-    result: Receiver<(Timestamp, Result<Fetched, String>)>,
+    result: Receiver<(Timestamp, Result<Outcome, String>)>,
     done: UnixStream,
 }
 
@@ -25,28 +27,23 @@ pub enum Progress {
     /// Not done.
     UnderWay,
     /// Done.
-    Done(Outcome),
+    Done(Ended),
 }
 
-/// What a fetch that is done has brought.
-pub struct Outcome {
+/// How a fetch ended.
+pub struct Ended {
     /// When it began.
     pub begun: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
-    /// The keys, or why there are none.
-    pub result: Result<Fetched, String>,
-}
-
-/// The present. Unlike PostgreSQL's functions, this may be called from any thread.
-pub fn clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(since_epoch.as_micros().try_into().unwrap_or(i64::MAX))
+    /// What it brought, or why it brought nothing.
+    pub result: Result<Outcome, String>,
 }
 
 impl Fetching {
-    /// Starts a thread that fetches, at the moment `begun`.
-    pub fn begin(request: Request, begun: Timestamp) -> io::Result<Self> {
+    /// Starts a thread that fetches, at the moment `begun`. The worker passes what it knows of the last answer, and a
+    /// bell to ring when done.
+    pub fn begin(origin: Origin, begun: Timestamp, worker: Option<(Validators, UnixStream)>) -> io::Result<Self> {
         let (sender, result) = channel();
         let (done, signal) = UnixStream::pair()?;
         done.set_nonblocking(true)?;
@@ -55,9 +52,13 @@ impl Fetching {
         thread::Builder::new().name("pg_jwks fetch".into()).spawn(move || {
             // The socket closes when this ends, also by a panic, and that is what the backend waits for.
             let _signal = signal;
-            let result = fetch(&request);
+            let (validators, bell) = worker.unzip();
+            let result = fetch(&origin, &validators.unwrap_or_default());
             // The backend may have given up waiting.
-            let _ = sender.send((clock(), result));
+            let _ = sender.send((clock::now(), result));
+            if let Some(mut bell) = bell {
+                let _ = bell.write_all(&[1]);
+            }
         })?;
         Ok(Self { begun, result, done })
     }
@@ -67,9 +68,9 @@ impl Fetching {
         let (ended, result) = match self.result.try_recv() {
             Ok(result) => result,
             Err(TryRecvError::Empty) => return Progress::UnderWay,
-            Err(TryRecvError::Disconnected) => (clock(), Err("The fetch ended unexpectedly.".into())),
+            Err(TryRecvError::Disconnected) => (clock::now(), Err("The fetch ended unexpectedly.".into())),
         };
-        Progress::Done(Outcome { begun: self.begun, ended, result })
+        Progress::Done(Ended { begun: self.begun, ended, result })
     }
 
     /// What to wait for.

@@ -82,6 +82,13 @@ fn define_all() {
         plain,
         Some(check::ca_file),
     );
+    text(
+        c"pg_jwks.audit_claims",
+        c"Claims in the log of accepted tokens, separated by commas.",
+        &AUDIT_CLAIMS,
+        plain,
+        None,
+    );
     let int = |name, short, setting, min, max, unit| {
         // SAFETY: the assign hook only increments a counter.
         unsafe {
@@ -123,6 +130,16 @@ fn define_all() {
     int(c"pg_jwks.connect_timeout", c"Bound of connecting to the issuer.", &CONNECT_TIMEOUT, 10, 60_000, ms);
     int(c"pg_jwks.fetch_timeout", c"Bound of fetching keys.", &FETCH_TIMEOUT, 10, 60_000, ms);
     int(c"pg_jwks.token_cache_size", c"Verified tokens that a backend remembers.", &TOKEN_CACHE_SIZE, 0, 65_536, plain);
+    GucRegistry::define_int_guc(
+        c"pg_jwks.shared_cache_size",
+        c"Shared memory for keys, where the library is preloaded.",
+        c"",
+        &SHARED_CACHE_SIZE,
+        64,
+        64 * 1024,
+        GucContext::Postmaster,
+        GucFlags::UNIT_KB,
+    );
     // SAFETY: as above.
     unsafe {
         GucRegistry::define_bool_guc_with_hooks(
@@ -141,6 +158,17 @@ fn define_all() {
             c"Accepted kind of token.",
             c"",
             &TOKEN_TYPE,
+            TRUST,
+            plain,
+            None,
+            Some(assign_int),
+            None,
+        );
+        GucRegistry::define_enum_guc_with_hooks(
+            c"pg_jwks.audit_log",
+            c"Which decisions about tokens are logged.",
+            c"",
+            &AUDIT_LOG,
             TRUST,
             plain,
             None,

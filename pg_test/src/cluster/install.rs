@@ -87,9 +87,14 @@ impl Install {
         self.bindir.join(name)
     }
 
+    /// A client program of the system.
+    pub(super) fn client_program(&self, name: &str) -> PathBuf {
+        self.system_bindir.join(name)
+    }
+
     /// The system's psql, without the caller's libpq settings.
     pub(super) fn psql(&self) -> Command {
-        let mut command = Command::new(self.system_bindir.join("psql"));
+        let mut command = Command::new(self.client_program("psql"));
         remove_libpq_environment(&mut command);
         command
     }

@@ -43,15 +43,37 @@ impl Options {
 
     /// Creates the cluster and waits until it accepts connections.
     pub fn start(self) -> Cluster {
-        let stage = self.extension.then(Stage::from_environment);
-        let folder = Folder::new();
-        let install = Install::new(folder.path(), stage.as_ref());
-        folder.give_to_server(folder.path());
+        let (folder, install) = self.installed();
         run(folder
             .server_command(install.server_program("initdb"))
             .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username=postgres"])
             .arg("--pgdata")
             .arg(folder.data_dir()));
+        self.start_in(folder, install)
+    }
+
+    /// Copies a running cluster, with its settings, and starts the copy as its
+    /// streaming replica.
+    pub(super) fn start_replica(self, primary: &Cluster) -> Cluster {
+        let (folder, install) = self.installed();
+        run(folder
+            .server_command(install.client_program("pg_basebackup"))
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"])
+            .args(["--host", HOST, "--port", &primary.port.to_string()])
+            .arg("--pgdata")
+            .arg(folder.data_dir()));
+        self.start_in(folder, install)
+    }
+
+    fn installed(&self) -> (Folder, Install) {
+        let stage = self.extension.then(Stage::from_environment);
+        let folder = Folder::new();
+        let install = Install::new(folder.path(), stage.as_ref());
+        folder.give_to_server(folder.path());
+        (folder, install)
+    }
+
+    fn start_in(self, folder: Folder, install: Install) -> Cluster {
         let mut cluster = Cluster { server: Mutex::new(None), folder, install, port: 0 };
         let mut attempts = 5;
         loop {

@@ -46,11 +46,11 @@ fn serve(shared: &Shared, mut stream: TcpStream, tls: Option<Arc<ServerConfig>>)
 }
 
 fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
-    let document = match requested_path(stream)?.as_deref() {
-        Some("/.well-known/openid-configuration") => Document::Discovery,
-        Some("/jwks.json") => Document::Jwks,
-        Some(_) => return stream.write_all(&Response::not_found().to_bytes()),
-        None => return Ok(()),
+    let Some(request) = request(stream)? else { return Ok(()) };
+    let document = match request.path.as_str() {
+        "/.well-known/openid-configuration" => Document::Discovery,
+        "/jwks.json" => Document::Jwks,
+        _ => return stream.write_all(&Response::not_found().to_bytes()),
     };
     shared.count(document);
     let Some(fault) = shared.wait_out_hang(document) else {
@@ -61,7 +61,7 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
     {
         return Ok(());
     }
-    let Some(response) = Response::new(shared, document, &fault) else {
+    let Some(response) = Response::new(shared, document, &fault, request.if_none_match.as_deref()) else {
         return Ok(());
     };
     let bytes = response.to_bytes();
@@ -79,8 +79,13 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
     stream.flush()
 }
 
-/// The path of a GET request; nothing where the client said nothing sensible.
-fn requested_path(stream: &mut impl Read) -> io::Result<Option<String>> {
+struct Request {
+    path: String,
+    if_none_match: Option<String>,
+}
+
+/// A GET request; nothing where the client said nothing sensible.
+fn request(stream: &mut impl Read) -> io::Result<Option<Request>> {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -91,9 +96,12 @@ fn requested_path(stream: &mut impl Read) -> io::Result<Option<String>> {
         request.extend_from_slice(&buffer[..length]);
     }
     let request = String::from_utf8_lossy(&request);
+    let headers = request.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let mut conditions = headers.filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"));
+    let if_none_match = conditions.next().map(|(_, value)| value.trim().to_owned());
     let mut words = request.split(' ');
     Ok(match (words.next(), words.next()) {
-        (Some("GET"), Some(path)) => Some(path.to_owned()),
+        (Some("GET"), Some(path)) => Some(Request { path: path.to_owned(), if_none_match }),
         _ => None,
     })
 }

@@ -1,5 +1,7 @@
 //! What an issuer answers.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::json;
 
 use super::{Document, Fault, Shared};
@@ -14,9 +16,9 @@ pub(super) struct Response {
 
 impl Response {
     /// The answer to a request for `document`, spoilt by `fault`; nothing where
-    /// the fault is not to answer.
-    pub(super) fn new(shared: &Shared, document: Document, fault: &Fault) -> Option<Self> {
-        let state = shared.lock();
+    /// the fault is not to answer. `held` is the entity tag that the client has.
+    pub(super) fn new(shared: &Shared, document: Document, fault: &Fault, held: Option<&str>) -> Option<Self> {
+        let mut state = shared.lock();
         let body = match document {
             Document::Discovery => discovery(&shared.url, *fault == Fault::WrongIssuer),
             Document::Jwks if *fault == Fault::EmptySet => br#"{"keys":[]}"#.to_vec(),
@@ -25,6 +27,15 @@ impl Response {
         let mut response = Self::ok(body);
         if let Some(value) = &state.cache_control {
             response.headers.push(("Cache-Control", value.clone()));
+        }
+        if state.etags && document == Document::Jwks {
+            let etag = entity_tag(&response.body);
+            if held == Some(&etag) && matches!(fault, Fault::None | Fault::Delay(_)) {
+                state.not_modified += 1;
+                response.status = 304;
+                response.replace_body(Vec::new());
+            }
+            response.headers.push(("ETag", etag));
         }
         match fault {
             Fault::Refuse => return None,
@@ -71,6 +82,12 @@ impl Response {
         bytes.extend_from_slice(&self.body);
         bytes
     }
+}
+
+fn entity_tag(body: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("\"{:x}\"", hasher.finish())
 }
 
 fn discovery(url: &str, wrong_issuer: bool) -> Vec<u8> {

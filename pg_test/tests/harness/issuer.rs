@@ -58,6 +58,24 @@ fn an_issuer_serves_its_documents_and_counts() {
 }
 
 #[test]
+fn an_issuer_knows_whether_a_client_has_its_keys() {
+    let issuer = Issuer::start();
+    assert!(!request(&issuer, "/jwks.json").0.contains("ETag"));
+    issuer.set_etags(true);
+    let (head, _) = request(&issuer, "/jwks.json");
+    let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).expect("an ETag").to_owned();
+    let conditional = |etag: &str| {
+        let path = format!("/jwks.json HTTP/1.1\r\nIf-None-Match: {etag}\r\nX:");
+        request(&issuer, &path).0
+    };
+    assert!(conditional(&etag).starts_with("HTTP/1.1 304 "));
+    assert!(conditional("\"other\"").starts_with("HTTP/1.1 200 "));
+    issuer.publish(&[&SigningKey::generate(Alg::Es256, "k1")]);
+    assert!(conditional(&etag).starts_with("HTTP/1.1 200 "), "the keys are others");
+    assert_eq!(issuer.not_modified(), 1);
+}
+
+#[test]
 fn faults_of_the_answer() {
     let issuer = Issuer::start();
     let key = SigningKey::generate(Alg::Es256, "k1");

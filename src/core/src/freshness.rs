@@ -52,7 +52,8 @@ struct Failure {
     error: String,
 }
 
-/// The first wait after a failed fetch. Each further failure doubles it, up to the cooldown.
+/// The first wait after a failed fetch. Each further failure doubles it, up to the cooldown. Up to a fifth is taken off,
+/// by the microsecond of the failure, so that servers do not keep step.
 const FIRST_RETRY: Span = Span::from_seconds(1);
 
 impl CachedKeys {
@@ -101,6 +102,41 @@ impl CachedKeys {
         self.failure = Some(Failure { count, at: now, error });
     }
 
+    /// Takes over keys that were fetched before, by an earlier process.
+    pub fn restored(&mut self, keys: Arc<KeySet>, fetched: Timestamp, life: Span) {
+        self.held = Some(Held { keys, fetched, life });
+    }
+
+    /// When to fetch without being asked: at once without keys, at 80 % of their life with them, later after failures.
+    /// Up to 5 % of the life are taken off, by the microsecond of the fetch, so that servers do not keep step.
+    pub fn due(&self, limits: &Limits) -> Timestamp {
+        let refresh = self.held.as_ref().map_or(Timestamp::from_micros(0), |held| {
+            let life = held.life.min(limits.ttl);
+            held.fetched + life.scaled(4, 5) - life.scaled(held.fetched.micros() % 1000, 20_000)
+        });
+        self.failure.as_ref().map_or(refresh, |failure| refresh.max(failure.retry(limits)))
+    }
+
+    /// The keys that are held, fresh or not.
+    pub fn keys(&self) -> Option<Arc<KeySet>> {
+        self.held.as_ref().map(|held| held.keys.clone())
+    }
+
+    /// When the keys that are held were fetched.
+    pub fn fetched_at(&self) -> Option<Timestamp> {
+        self.held.as_ref().map(|held| held.fetched)
+    }
+
+    /// How long the keys that are held are fresh.
+    pub fn life(&self) -> Option<Span> {
+        self.held.as_ref().map(|held| held.life)
+    }
+
+    /// When the keys that are held are no longer fresh.
+    pub fn expires(&self, limits: &Limits) -> Option<Timestamp> {
+        self.held.as_ref().map(|held| held.fetched + held.life.min(limits.ttl))
+    }
+
     /// Why the last fetch failed, where it did.
     pub fn last_error(&self) -> Option<&str> {
         self.failure.as_ref().map(|failure| failure.error.as_str())
@@ -110,6 +146,7 @@ impl CachedKeys {
 impl Failure {
     fn retry(&self, limits: &Limits) -> Timestamp {
         let doublings = (self.count - 1).min(16);
-        self.at + FIRST_RETRY.times(1 << doublings).min(limits.cooldown)
+        let wait = FIRST_RETRY.times(1 << doublings).min(limits.cooldown);
+        self.at + wait - wait.scaled(self.at.micros() % 1000, 5_000)
     }
 }

@@ -60,6 +60,16 @@ impl Span {
         Self(seconds.saturating_mul(MICROS_PER_SECOND))
     }
 
+    /// `micros` microseconds.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
     /// `millis` milliseconds.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1_000))

@@ -1,0 +1,17 @@
+//! The key cache of a cluster where the library is preloaded.
+
+mod app;
+mod audit;
+mod concurrency;
+mod disk;
+mod faults;
+mod grants;
+mod many_issuers;
+mod replica;
+mod rotation;
+mod shutdown;
+mod sockets;
+mod storm;
+mod views;
+mod waiting;
+mod worker;

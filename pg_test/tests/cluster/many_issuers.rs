@@ -1,0 +1,145 @@
+//! Many issuers, known to the server, to a database or to a role.
+
+use std::time::{Duration, Instant};
+
+use pg_test::{Alg, Fault, Issuer, Requests, SigningKey};
+use serde_json::json;
+
+use crate::app::{
+    App, CLUSTER, accepted, eventually, init, install, last_error, preloaded, refresh, sees, started, token,
+    unavailable,
+};
+
+fn issuers(count: usize, key: &SigningKey) -> Vec<Issuer> {
+    let issuers: Vec<_> = (0..count).map(|_| Issuer::start()).collect();
+    issuers.iter().for_each(|issuer| issuer.publish(&[key]));
+    issuers
+}
+
+fn providers(issuers: &[Issuer]) -> String {
+    json!(issuers.iter().map(|issuer| json!({ "issuer": issuer.url(), "audience": "app" })).collect::<Vec<_>>())
+        .to_string()
+}
+
+#[test]
+fn a_database_has_an_issuer_of_its_own() {
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let issuers = issuers(2, &key);
+    let mut admin = CLUSTER.client();
+    let app = App::new(&CLUSTER, &[]);
+    for (db, issuer) in ["db_one", "db_two"].iter().zip(&issuers) {
+        admin.batch_execute(&format!("CREATE DATABASE {db}")).expect("CREATE DATABASE");
+        install(&CLUSTER, db);
+        let statement = format!("ALTER DATABASE {db} SET pg_jwks.issuer = '{}'", issuer.url());
+        admin.batch_execute(&statement).expect("ALTER DATABASE");
+    }
+    let connect = |db| CLUSTER.connect(app.role(), db);
+    for _ in 0..3 {
+        accepted(&mut connect("db_one"), &token(&key, issuers[0].url()));
+        accepted(&mut connect("db_two"), &token(&key, issuers[1].url()));
+    }
+    let error = init(&mut connect("db_one"), &token(&key, issuers[1].url())).expect_err("the other's token");
+    assert_eq!(error.message, "JWT rejected: issuer not accepted");
+    for issuer in &issuers {
+        assert_eq!(issuer.requests(), Requests { discovery: 1, jwks: 1 });
+    }
+}
+
+#[test]
+fn the_server_fetches_the_keys_of_all_its_providers_at_the_start() {
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let issuers = issuers(40, &key);
+    let cluster = started(preloaded().setting("pg_jwks.providers", &providers(&issuers)));
+    let app = App::new(&cluster, &[]);
+    for issuer in &issuers {
+        eventually("a fetch", || (issuer.requests().jwks == 1).then_some(()));
+    }
+    let mut session = app.connect();
+    issuers.iter().for_each(|issuer| accepted(&mut session, &token(&key, issuer.url())));
+    let rows: i64 = cluster.client().query_one("SELECT count(*) FROM auth.jwks()", &[]).expect("auth.jwks()").get(0);
+    assert_eq!(rows, 40);
+    assert!(issuers.iter().all(|issuer| issuer.requests() == Requests { discovery: 1, jwks: 1 }));
+}
+
+#[test]
+fn a_slow_issuer_delays_nobody_else() {
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let issuers = issuers(4, &key);
+    issuers[0].set_fault(Fault::Hang);
+    let app = App::new(&CLUSTER, &[("providers", &providers(&issuers)), ("fetch_timeout", "10s")]);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| accepted(&mut app.connect(), &token(&key, issuers[0].url())));
+        eventually("a request", || (issuers[0].requests().discovery > 0).then_some(()));
+        let mut session = app.connect();
+        for issuer in &issuers[1..] {
+            let begun = Instant::now();
+            accepted(&mut session, &token(&key, issuer.url()));
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        }
+        issuers[0].set_fault(Fault::None);
+        waiting.join().expect("accepted at last");
+    });
+}
+
+#[test]
+fn a_session_that_waited_in_vain_for_one_issuer_does_not_give_up_on_others() {
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let issuers = issuers(2, &key);
+    issuers[0].set_fault(Fault::Hang);
+    let app = App::new(&CLUSTER, &[("providers", &providers(&issuers)), ("fetch_timeout", "300ms")]);
+    let mut session = app.connect();
+    unavailable(&mut session, &token(&key, issuers[0].url()));
+    accepted(&mut session, &token(&key, issuers[1].url()));
+}
+
+#[test]
+fn a_set_that_does_not_fit_is_refused_in_words_and_the_former_one_stays() {
+    let cluster = started(preloaded().setting("pg_jwks.shared_cache_size", "64kB"));
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let issuers = issuers(2, &key);
+    let (one, two) = (App::of(&cluster, &issuers[0], &[]), App::of(&cluster, &issuers[1], &[]));
+    accepted(&mut one.connect(), &token(&key, issuers[0].url()));
+    let mut large = pg_test::jwks(&[&key]);
+    large["padding"] = "x".repeat(70_000).into();
+    for issuer in &issuers {
+        issuer.publish_json(large.clone());
+        issuer.set_etags(true);
+    }
+    let error = refresh(&mut one.admin()).expect_err("it does not fit");
+    assert!(error.contains("pg_jwks.shared_cache_size"), "{error:?}");
+    // Asking again must not take the answer "unchanged" for the set that was refused.
+    refresh(&mut one.admin()).expect_err("it still does not fit");
+    accepted(&mut one.connect(), &token(&key, issuers[0].url()));
+    let (shown, keys) = last_error(&mut one.admin(), issuers[0].url());
+    assert!(shown.is_some_and(|error| error.contains("pg_jwks.shared_cache_size")) && keys == 1);
+    let error = unavailable(&mut two.connect(), &token(&key, issuers[1].url()));
+    assert!(error.detail.is_some_and(|detail| detail.contains("pg_jwks.shared_cache_size")));
+    assert!(cluster.log().contains("raise pg_jwks.shared_cache_size"));
+}
+
+#[test]
+fn sources_beyond_the_slots_are_refused_in_words_and_none_gets_the_keys_of_another() {
+    let cluster = started(preloaded());
+    let (key, other) = (SigningKey::generate(Alg::Es256, "k"), SigningKey::generate(Alg::Es256, "k"));
+    let issuer = Issuer::start();
+    issuer.publish(&[&key]);
+    let app = App::of(&cluster, &issuer, &[]);
+    let mut session = app.connect();
+    accepted(&mut session, &token(&key, issuer.url()));
+    let mut admin = app.admin();
+    // 128 slots, one of which is taken.
+    for stale in 1..128 {
+        admin
+            .execute("SELECT set_config('pg_jwks.jwks_max_stale', $1, false)", &[&format!("{}s", 1000 + stale)])
+            .expect("SET");
+        init(&mut admin, &token(&key, issuer.url())).expect("a slot is free");
+    }
+    admin.batch_execute("SET pg_jwks.jwks_max_stale = '9999s'").expect("SET");
+    let error = init(&mut admin, &token(&key, issuer.url())).expect_err("no slot is free");
+    assert_eq!(error.sqlstate, "55000");
+    assert!(error.detail.as_deref().is_some_and(|detail| detail.contains("slots")), "{error:?}");
+    accepted(&mut session, &token(&key, issuer.url()));
+    let error = init(&mut session, &token(&other, issuer.url())).expect_err("a forgery");
+    assert_eq!(error.message, "JWT rejected: signature invalid");
+    assert!(sees(&mut session).is_empty());
+}
