@@ -69,6 +69,9 @@ impl<'s> BackendKeys<'s> {
 
     /// The keys of a source that must be read or fetched.
     fn cached(&mut self, source: &SourceKey) -> Result<Arc<KeySet>, Rejection> {
+        // A fetch that an earlier verification began can bring keys that have expired by now; a second one cannot.
+        const MAX_FETCHES: u32 = 2;
+        let mut fetches = 0;
         self.harvest(source);
         loop {
             match with_entry(source, |entry| entry.cached.step(self.now, &self.settings.limits)) {
@@ -77,10 +80,11 @@ impl<'s> BackendKeys<'s> {
                     self.begin(source);
                     return Ok(keys);
                 }
-                // This ends: fresh keys are used, and a failure is followed by a pause. Only a fetch that began
-                // long before this verification can bring keys that have expired already.
-                Step::Fetch => self.fetch(source),
-                Step::Unavailable => return Err(self.unavailable(source)),
+                Step::Fetch if fetches < MAX_FETCHES => {
+                    fetches += 1;
+                    self.fetch(source);
+                }
+                Step::Fetch | Step::Unavailable => return Err(self.unavailable(source)),
             }
         }
     }
@@ -150,7 +154,9 @@ impl<'s> BackendKeys<'s> {
     }
 
     fn unavailable(&self, source: &SourceKey) -> Rejection {
-        let error = with_entry(source, |entry| entry.cached.last_error().unwrap_or_default().to_owned());
+        // Only a clock that goes back lets fetches succeed in vain.
+        let error = with_entry(source, |entry| entry.cached.last_error().map(str::to_owned));
+        let error = error.unwrap_or_else(|| "The clock of the server has changed.".into());
         Rejection::new(Reason::KeysUnavailable, format!("Keys could not be had from {}. {error}", source.location))
             .hint(source.location.hint())
     }
