@@ -71,19 +71,20 @@ impl OwnKeys {
     /// verification has its keys.
     pub fn current(&mut self, origin: &Origin) -> Result<Arc<KeySet>, String> {
         with_entry(origin, |entry| entry.harvest(&origin.limits()));
-        loop {
+        // A fetch that an earlier verification began can bring keys that have expired by now; a second one cannot.
+        for _ in 0..=2 {
             match with_entry(origin, |entry| entry.cached.step(self.now, &origin.limits())) {
                 Step::Use(keys) => return Ok(keys),
                 Step::UseAndRefresh(keys) => {
                     self.begin(origin);
                     return Ok(keys);
                 }
-                // This ends: fresh keys are used, and a failure is followed by a pause. Only a fetch that began
-                // long before this verification can bring keys that have expired already.
                 Step::Fetch => self.fetch(origin),
-                Step::Unavailable => return Err(last_error(origin).unwrap_or_default()),
+                Step::Unavailable => break,
             }
         }
+        // Only a clock that goes back lets fetches succeed in vain.
+        Err(last_error(origin).unwrap_or_else(|| "The clock of the server has changed.".into()))
     }
 
     /// Fetches newer keys, where the cooldown allows it.

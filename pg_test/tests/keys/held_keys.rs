@@ -70,7 +70,7 @@ fn keys_serve_without_their_issuer_until_they_are_too_old() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let app = App::of(&issuer, &[("jwks_cache_ttl", "1s"), ("jwks_max_stale", "3s")]);
+    let app = App::of(&issuer, &[("jwks_cache_ttl", "1s"), ("jwks_max_stale", "3s"), ("jwks_refresh_cooldown", "1s")]);
     let mut client = app.connect();
     let start = Instant::now();
     let remembered = token(&key, issuer.url());
@@ -85,8 +85,8 @@ fn keys_serve_without_their_issuer_until_they_are_too_old() {
     unavailable(&mut client, &token(&key, issuer.url()), "answered 500.");
     unavailable(&mut client, &remembered, "answered 500.");
     issuer.set_fault(Fault::None);
-    // The pause between attempts has grown to 4 s at most.
-    sleep(ms(4100));
+    // The pause between attempts is no longer than the cooldown.
+    sleep(ms(1100));
     accepted(&mut client, &remembered);
 }
 
@@ -107,17 +107,18 @@ fn a_refresh_that_was_left_lying_does_not_prolong_the_life_of_keys() {
     let (old, new) = (SigningKey::generate(Alg::Es256, "old"), SigningKey::generate(Alg::Es256, "new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "5s")]).connect();
+    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "4s")]).connect();
     let start = Instant::now();
     accepted(&mut client, &token(&old, issuer.url()));
-    sleep(ms(4300).saturating_sub(start.elapsed()));
+    sleep(ms(3400).saturating_sub(start.elapsed()));
     accepted(&mut client, &token(&old, issuer.url()));
     while issuer.requests().jwks < 2 {
-        assert!(start.elapsed() < ms(6000), "no refresh in the background");
+        assert!(start.elapsed() < ms(5000), "no refresh in the background");
         sleep(ms(5));
     }
+    sleep(ms(100));
     issuer.publish(&[&new]);
     // The backend is idle until what the refresh brought is too old as well.
-    sleep(ms(9500).saturating_sub(start.elapsed()));
+    sleep(ms(7600).saturating_sub(start.elapsed()));
     key_unknown(&mut client, &token(&old, issuer.url()));
 }
