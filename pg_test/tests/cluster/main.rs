@@ -2,6 +2,7 @@
 
 mod app;
 mod audit;
+mod cold_start;
 mod concurrency;
 mod disk;
 mod faults;
