@@ -6,6 +6,7 @@ mod cold_start;
 mod concurrency;
 mod disk;
 mod faults;
+mod files;
 mod grants;
 mod many_issuers;
 mod replica;
