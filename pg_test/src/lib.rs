@@ -5,6 +5,7 @@
 //! up has failed.
 
 pub mod backend;
+pub mod bench_keys;
 pub mod cluster;
 pub mod error;
 pub mod issuer;

@@ -130,6 +130,8 @@ fn define_all() {
     int(c"pg_jwks.connect_timeout", c"Bound of connecting to the issuer.", &CONNECT_TIMEOUT, 10, 60_000, ms);
     int(c"pg_jwks.fetch_timeout", c"Bound of fetching keys.", &FETCH_TIMEOUT, 10, 60_000, ms);
     int(c"pg_jwks.token_cache_size", c"Verified tokens that a backend remembers.", &TOKEN_CACHE_SIZE, 0, 65_536, plain);
+    // SAFETY: a plain read of a flag.
+    let preloading = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
     GucRegistry::define_int_guc(
         c"pg_jwks.shared_cache_size",
         c"Shared memory for keys, where the library is preloaded.",
@@ -137,7 +139,9 @@ fn define_all() {
         &SHARED_CACHE_SIZE,
         64,
         64 * 1024,
-        GucContext::Postmaster,
+        // PostgreSQL ends a session that defines a setting of the postmaster. Where the library is not preloaded, it
+        // has no effect, but may be in postgresql.conf all the same.
+        if preloading { GucContext::Postmaster } else { GucContext::Sighup },
         GucFlags::UNIT_KB,
     );
     // SAFETY: as above.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pg_test::{Alg, Cluster, Fault, Issuer, SigningKey};
 
-use crate::app::{App, accepted, last_error, preloaded, started, token, unavailable};
+use crate::app::{App, accepted, eventually, last_error, preloaded, started, token, unavailable};
 
 /// An issuer whose keys are stored, with an application that used them.
 struct Known<'c> {
@@ -62,8 +62,11 @@ fn stored_keys_serve_after_a_restart_until_they_are_too_stale() {
     patient.app.set("jwks_refresh_cooldown", "20s");
     patient.accepted();
     assert!(cluster.log().contains("using stored keys"), "the log says where the keys are from");
-    let (error, keys) = last_error(&mut lasting.app.admin(), lasting.issuer.url());
-    assert!(error.is_some_and(|error| error.contains("answered 503")) && keys == 1);
+    eventually("the failure of the first fetch", || {
+        let (error, keys) = last_error(&mut lasting.app.admin(), lasting.issuer.url());
+        assert_eq!(keys, 1);
+        error.is_some_and(|error| error.contains("answered 503")).then_some(())
+    });
     thread::sleep(Duration::from_secs(6));
     assert!(brief.unavailable().contains("answered 503"));
     cluster.restart();

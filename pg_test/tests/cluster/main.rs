@@ -2,9 +2,11 @@
 
 mod app;
 mod audit;
+mod cold_start;
 mod concurrency;
 mod disk;
 mod faults;
+mod files;
 mod grants;
 mod many_issuers;
 mod replica;
