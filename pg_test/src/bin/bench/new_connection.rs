@@ -1,6 +1,8 @@
 //! The first statement of a new connection.
 
-use pg_test::{Cluster, jwks};
+use std::time::Duration;
+
+use pg_test::{Cluster, bench_keys, jwks};
 
 use crate::measure::{medians, time};
 use crate::report::{Table, Target, duration, ratio};
@@ -16,7 +18,7 @@ struct Case<'a> {
     statement: &'a str,
 }
 
-/// Connects again and again. Nothing is a target here.
+/// Connects again and again.
 pub fn run(server: &Server) -> Vec<Target> {
     let preloaded = server.cluster();
     let not_preloaded = &server.not_preloaded();
@@ -45,5 +47,29 @@ pub fn run(server: &Server) -> Vec<Target> {
         table.line([case.label.to_owned(), duration(time), ratio(time / times[0])]);
     }
     table.print();
-    Vec::new()
+    first_verification(server, not_preloaded)
+}
+
+/// What a new backend pays for its first verification, once its catalogue caches are filled.
+fn first_verification(server: &Server, not_preloaded: &Cluster) -> Vec<Target> {
+    let mut number = 1;
+    let times = bench_keys::first_verification(ROUNDS, server.cluster(), not_preloaded, || {
+        number += 1;
+        server.token(number)
+    });
+    let nanoseconds = |time: Duration| time.as_nanos() as f64;
+    let mut table = Table::new("The first verification in a new backend", &["", "time", "to a warm one"]);
+    for (label, time) in [
+        ("a further token", times.warm),
+        ("the first, preloaded", times.preloaded),
+        ("the first, not preloaded", times.not_preloaded),
+    ] {
+        table.line([label.into(), duration(nanoseconds(time)), ratio(nanoseconds(time) / nanoseconds(times.warm))]);
+    }
+    table.print();
+    vec![Target::new(
+        "first verification of a preloaded backend beyond a warm one, to 300 µs",
+        nanoseconds(times.cold_start()) / 300_000.0,
+        1.0,
+    )]
 }
