@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use pg_test::Fault;
+use pg_test::{Alg, Authority, Fault, Issuer, SigningKey, Validity};
 use postgres::{Client, NoTls};
 
-use crate::app::{CLUSTER, accepted, init, sees, unavailable};
-use crate::waiting::{HangingIssuer, no_crash, promptly, sqlstate};
+use crate::app::{App, CLUSTER, accepted, init, sees, token, unavailable};
+use crate::waiting::{HangingIssuer, no_crash, pid, promptly, sqlstate};
 
 /// After an interrupted wait: no identity, a session that works, and a later login that succeeds.
 fn is_sound(hanging: &HangingIssuer, client: &mut Client) {
@@ -82,6 +82,33 @@ fn pg_terminate_backend_interrupts_a_fetch() {
         is_sound(&hanging, &mut app.connect());
         time
     });
+}
+
+#[test]
+fn a_backend_that_ends_amid_tls_does_not_crash() {
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let authority = Authority::new();
+    let issuer = Issuer::start_tls(&authority.issue("localhost", Validity::Valid));
+    issuer.publish(&[&key]);
+    issuer.set_fault(Fault::Hang);
+    let roots = CLUSTER.write_file("amid_tls.pem", &authority.pem());
+    let app = App::of(&issuer, &[("ca_file", &roots.to_string_lossy())]);
+    let mut admin = CLUSTER.client();
+    for delay in [0, 5, 10, 15, 20, 30, 40, 60] {
+        let (mut client, token) = (app.connect(), token(&key, issuer.url()));
+        let pid = pid(&mut client);
+        let login = std::thread::spawn(move || init_ends(&mut client, &token));
+        std::thread::sleep(Duration::from_millis(delay));
+        admin.execute("SELECT pg_terminate_backend($1, 5000)", &[&pid]).expect("pg_terminate_backend");
+        login.join().expect("the login's thread");
+    }
+    issuer.set_fault(Fault::None);
+    accepted(&mut app.connect(), &token(&key, issuer.url()));
+    no_crash(&CLUSTER);
+}
+
+fn init_ends(client: &mut Client, token: &str) {
+    client.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect_err("terminated");
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn a_repeated_token_prolongs_nothing() {
     assert_expired(&refused(&mut client, "SELECT auth.user_id()"), "after three inits");
 }
 
-/// DESIGN §10: "a cached token is never checked for exp again".
+/// A mistake that others make: a token that is remembered is never checked for `exp` again.
 #[test]
 fn a_cached_token_is_refused_once_expired() {
     let mut client = strict();

@@ -4,10 +4,6 @@ use crate::server::*;
 use pg_test::pg_error;
 use postgres::Client;
 
-/// What an attacker would like to be; in it are all claims that a real value has.
-const EVIL: &str =
-    r#"{"iss":"https://issuer.test","sub":"bob","aud":"app","iat":1700000000,"exp":4102444800,"role":"admin"}"#;
-
 #[track_caller]
 fn refused_as_direct(client: &mut Client, statement: &str) {
     let error = refused(client, statement);
@@ -38,6 +34,7 @@ fn attacks(value: &str) -> Vec<String> {
     .into()
 }
 
+/// A mistake that others make: the claims are in a setting that users can set.
 #[test]
 fn the_setting_cannot_be_set() {
     for mut client in [session(), superuser()] {
@@ -211,6 +208,39 @@ fn workers_that_load_the_library_first_drop_a_forged_value() {
         // PostgreSQL lets no worker change a setting, the forged one included.
         Err(error) => assert_eq!(pg_error(&error).sqlstate, "25000", "{error:?}"),
     }
+    assert_eq!(identity(&mut client), None);
+}
+
+/// A library that is loaded from the start refuses at once.
+#[test]
+fn a_preloaded_library_refuses_a_forged_value_wherever_it_is() {
+    let log = PRELOADED.log();
+    assert!(
+        log.contains("parameter \"pg_jwks.session\" cannot be set directly"),
+        "the value of postgresql.conf: {log}"
+    );
+    let mut config = PRELOADED.config();
+    config.user("app").dbname("app").options("-c pg_jwks.session={\"sub\":\"bob\"}");
+    let error = PRELOADED.try_connect(&mut config).err().expect("the connection is refused");
+    assert_eq!(pg_error(&error).sqlstate, "42501", "{error:?}");
+    let mut owner = PRELOADED.connect("postgres", "app");
+    for scope in ["ROLE app", "DATABASE app", "ROLE ALL", "ROLE app IN DATABASE app"] {
+        refused_as_direct(&mut owner, &format!("ALTER {scope} SET pg_jwks.session = '{EVIL}'"));
+    }
+    let mut client = PRELOADED.connect("app", "app");
+    run(&mut client, PARALLEL);
+    assert_eq!(value::<String>(&mut client, "SHOW pg_jwks.session"), "");
+    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(identity(&mut client), None);
+    for attack in attacks(EVIL) {
+        refused_as_direct(&mut client, &attack);
+        run(&mut client, "ROLLBACK");
+    }
+    init(&mut client, "alice");
+    PRELOADED.reload();
+    run(&mut client, "SELECT pg_sleep(0.2)");
+    assert_eq!(identity(&mut client).as_deref(), Some("alice"));
+    run(&mut client, "DISCARD ALL");
     assert_eq!(identity(&mut client), None);
 }
 

@@ -1,9 +1,9 @@
 //! No token reaches the server log or an error.
 
 use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 
-use pg_test::{Cluster, claims, now};
+use pg_test::{claims, now};
 use postgres::{Client, NoTls};
 use serde_json::json;
 
@@ -14,22 +14,6 @@ const FRAGMENT: usize = 16;
 
 /// Only the payloads of this module's tokens have this.
 const MARK: &str = "conspicuous";
-
-/// A server that logs all it can, and has the library from the start.
-static TALKATIVE: LazyLock<Cluster> = LazyLock::new(|| {
-    started(
-        options()
-            .setting("shared_preload_libraries", "pg_jwks")
-            .setting("log_min_messages", "debug1")
-            .setting("log_min_error_statement", "debug1")
-            .setting("log_statement", "all")
-            .setting("log_min_duration_statement", "0")
-            .setting("log_parameter_max_length_on_error", "-1")
-            .setting("log_error_verbosity", "verbose")
-            .setting("log_lock_waits", "on")
-            .setting("deadlock_timeout", "50ms"),
-    )
-});
 
 /// The tokens that a test used.
 #[derive(Default)]
@@ -183,7 +167,7 @@ fn use_everywhere(client: &mut Client, token: &str, heard: &mut String) {
 fn no_token_is_logged_or_repeated_in_an_error() {
     let mut secrets = Secrets::default();
     let (good, bad) = tokens(&mut secrets);
-    let server = &*TALKATIVE;
+    let server = &*PRELOADED;
     let notices = std::sync::Arc::new(Mutex::new(String::new()));
     let mut config = server.config();
     let sink = notices.clone();
@@ -213,7 +197,7 @@ fn no_token_is_logged_or_repeated_in_an_error() {
 fn no_token_is_logged_with_a_deadlock() {
     let mut secrets = Secrets::default();
     let token = secrets.add(KEY.sign(&marked("alice")));
-    let server = &*TALKATIVE;
+    let server = &*PRELOADED;
     run(
         &mut server.connect("postgres", "app"),
         "CREATE TABLE lock_a (); CREATE TABLE lock_b (); GRANT ALL ON lock_a, lock_b TO PUBLIC",

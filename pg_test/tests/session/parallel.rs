@@ -109,7 +109,7 @@ fn all_readers_work_in_workers() {
     }
 }
 
-/// DESIGN §10: "each parallel worker verifies again".
+/// A mistake that others make: each worker verifies again, and asks the issuer for keys.
 #[test]
 fn workers_neither_verify_nor_fetch() {
     let issuer = Issuer::start();

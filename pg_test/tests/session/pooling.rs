@@ -135,8 +135,8 @@ fn reset_and_discard_take_the_identity_away() {
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
 }
 
-/// DESIGN §10: "the identity leaks to the next user of a pooled connection". A session pooler hands the connection of
-/// one client to the next.
+/// A mistake that others make: the identity leaks to the next user of a pooled connection. A session pooler hands the
+/// connection of one client to the next.
 #[test]
 fn the_identity_does_not_leak_to_the_next_client_of_a_session_pooler() {
     let mut connection = session();
@@ -183,7 +183,6 @@ fn the_identity_does_not_leak_to_the_next_client_of_a_transaction_pooler() {
     }
 }
 
-/// A transaction that prepares itself for two-phase commit leaves the session, and its local identity ends.
 #[test]
 fn an_error_between_clients_leaves_what_the_transaction_began_with() {
     let mut connection = session();

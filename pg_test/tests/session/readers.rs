@@ -64,7 +64,7 @@ fn the_usual_claims() {
     assert_eq!(jwt.as_object().expect("an object").len(), 7, "{jwt}");
 }
 
-/// DESIGN §10: "non-UUID sub breaks auth.uid()".
+/// A mistake that others make: `auth.uid()` fails for a `sub` that is no UUID, and all policies with it.
 #[test]
 fn a_sub_that_is_no_uuid_is_no_error() {
     for sub in [
@@ -217,7 +217,7 @@ fn claims_by_path() {
     assert_eq!(refused(&mut client, "SELECT auth.claim()").sqlstate, "42883");
 }
 
-/// DESIGN §10: "claim names are interpolated into SQL".
+/// A mistake that others make: claim names are interpolated into SQL.
 #[test]
 fn claim_names_are_data() {
     let names = [

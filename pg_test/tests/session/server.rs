@@ -19,6 +19,26 @@ pub static FORGER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(
 /// Loads the library at the first call of one of its functions, as most installations do.
 static SERVER: LazyLock<Cluster> = LazyLock::new(|| started(options()));
 
+/// What an attacker would like to be; in it are all claims that a real value has.
+pub const EVIL: &str =
+    r#"{"iss":"https://issuer.test","sub":"bob","aud":"app","iat":1700000000,"exp":4102444800,"role":"admin"}"#;
+
+/// Has the library from the start, logs all it can, and has a forged identity in its configuration file.
+pub static PRELOADED: LazyLock<Cluster> = LazyLock::new(|| {
+    started(
+        options()
+            .setting("shared_preload_libraries", "pg_jwks")
+            .setting("pg_jwks.session", EVIL)
+            .setting("log_min_messages", "debug1")
+            .setting("log_min_error_statement", "debug1")
+            .setting("log_statement", "all")
+            .setting("log_min_duration_statement", "0")
+            .setting("log_parameter_max_length_on_error", "-1")
+            .setting("log_error_verbosity", "verbose")
+            .setting("deadlock_timeout", "50ms"),
+    )
+});
+
 /// Each test may open parallel workers, whatever the others do.
 const WORKERS: &str = "64";
 

@@ -1,6 +1,7 @@
 //! Nobody but a superuser, and whom they allow, says which issuers are trusted.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use crate::server::*;
 use pg_test::{claims, jwks};
@@ -103,7 +104,7 @@ fn every_trust_setting_that_a_user_set_before_the_library_is_loaded_is_dropped()
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
 }
 
-/// Before: the user's keys and issuer. After: the first call verifies a token with them.
+/// A mistake that others make: the user supplies the key with which his own token is verified.
 #[test]
 fn a_user_cannot_supply_the_keys() {
     let keys = jwks(&[&FORGER]).to_string();
@@ -133,15 +134,48 @@ fn a_user_cannot_supply_the_issuer() {
     assert_eq!(value::<String>(&mut client, "SHOW pg_jwks.issuer"), ISSUER);
 }
 
+/// A session of `app` with a setting in its connection options, where the database requires a scope.
+fn with_option(name: &str, value: &str) -> Client {
+    static DATABASE: LazyLock<&str> = LazyLock::new(|| {
+        let name = database("trust_options");
+        run(&mut server().client(), &format!("ALTER DATABASE {name} SET pg_jwks.required_scope = 'admin'"));
+        name
+    });
+    let mut config = server().config();
+    let value = value.replace('\\', "\\\\").replace(' ', "\\ ");
+    config.user("app").dbname(*DATABASE).options(&format!("-c {name}={value}"));
+    server().try_connect(&mut config).expect("a connection")
+}
+
 #[test]
 fn a_user_cannot_supply_keys_in_the_connection_options() {
     let keys = jwks(&[&FORGER]).to_string();
-    let mut config = server().config();
-    config.user("app").dbname("app").options(&format!("-c pg_jwks.jwks={keys}"));
-    let mut client = server().try_connect(&mut config).expect("a connection");
+    let mut client = with_option("pg_jwks.jwks", &keys);
     assert_eq!(value::<String>(&mut client, "SHOW pg_jwks.jwks"), keys, "the attack did not even begin");
     try_init(&mut client, &forged_token("bob")).expect_err("a forged token");
-    assert_eq!(identity(&mut client), None);
+    assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.user_id()"), None);
+}
+
+/// What a user puts into the connection options hides the server's value while the library is not loaded. It must
+/// not leave the default in its place, which trusts more.
+#[test]
+fn a_user_cannot_hide_a_trust_setting_in_the_connection_options() {
+    let without_scope = token("alice");
+    let mut honest = with_option("work_mem", "8MB");
+    assert_eq!(try_init(&mut honest, &without_scope).expect_err("no scope").message, "JWT rejected: scope missing");
+    for name in ["pg_jwks.required_scope"] {
+        let mut client = with_option(name, "evil");
+        assert_eq!(
+            value::<String>(&mut client, "SHOW pg_jwks.required_scope"),
+            "evil",
+            "the attack did not even begin"
+        );
+        for _ in 0..2 {
+            let error = try_init(&mut client, &without_scope).expect_err(name);
+            assert_eq!(error.sqlstate, "55000", "{name}: {error:?}");
+            assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.user_id()"), None, "{name}");
+        }
+    }
 }
 
 /// The library is loaded while a superuser's rights are in force, but the setting was made without them.

@@ -42,6 +42,7 @@ pub struct CachedKeys {
 struct Held {
     keys: Arc<KeySet>,
     fetched: Timestamp,
+    /// What the provider granted; the setting bounds it at each step, so that a lower one holds at once.
     life: Span,
 }
 
@@ -92,7 +93,7 @@ impl CachedKeys {
     /// A fetch brought these keys. `max_age` is what `Cache-Control` said, if anything.
     pub fn fetched(&mut self, keys: Arc<KeySet>, max_age: Option<Span>, now: Timestamp, limits: &Limits) {
         let life = max_age.map_or(limits.ttl, |age| age.max(Span::from_seconds(MIN_KEY_LIFE_SECONDS)));
-        self.held = Some(Held { keys, fetched: now, life: life.min(limits.ttl) });
+        self.held = Some(Held { keys, fetched: now, life });
         self.failure = None;
     }
 

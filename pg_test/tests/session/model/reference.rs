@@ -1,6 +1,6 @@
-//! What PostgreSQL's documentation says of a setting, and DESIGN of an identity: a value for the session, perhaps one
-//! for the transaction over it, snapshots of both that a rollback restores, and failures that end every identity
-//! before them whatever is restored.
+//! What PostgreSQL's documentation says of a setting, and ours of an identity: a value for the session, perhaps one for
+//! the transaction over it, snapshots of both that a rollback restores, and failures that end every identity before
+//! them whatever is restored.
 
 use std::cell::Cell;
 use std::rc::Rc;
