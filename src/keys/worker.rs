@@ -295,7 +295,7 @@ impl Worker {
         let fetched = Timestamp::from_micros(entry.attempted);
         let mut cached = entry.cached.clone();
         cached.fetched(keys, max_age, fetched, &entry.origin.limits());
-        let Some(life) = cached.life() else { return };
+        let Some(life) = cached.life(&entry.origin.limits()) else { return };
         let stored = Stored { document, fetched: fetched.micros(), life: life.micros() };
         match self.shared.publish(id, &stored.document, stored.fetched, stored.life) {
             Published::Gone => return,

@@ -77,7 +77,8 @@ fn pg_terminate_backend_interrupts_a_fetch() {
         let (mut client, error, time) = hanging.while_waiting(app.connect(), |pid| {
             admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
         });
-        assert_eq!(sqlstate(&error).as_deref(), Some("57P01"), "{error:?}");
+        // The end of the connection can overtake what the server says of it.
+        assert!(error.is_closed() || sqlstate(&error).as_deref() == Some("57P01"), "{error:?}");
         client.batch_execute("SELECT 1").expect_err("the session is gone");
         is_sound(&hanging, &mut app.connect());
         time

@@ -129,8 +129,8 @@ impl CachedKeys {
     }
 
     /// How long the keys that are held are fresh.
-    pub fn life(&self) -> Option<Span> {
-        self.held.as_ref().map(|held| held.life)
+    pub fn life(&self, limits: &Limits) -> Option<Span> {
+        self.held.as_ref().map(|held| held.life.min(limits.ttl))
     }
 
     /// When the keys that are held are no longer fresh.
