@@ -105,6 +105,7 @@ fn a_forged_value_set_before_the_library_is_loaded_is_dropped() {
     for set in [
         format!("SET pg_jwks.session = '{EVIL}'"),
         format!("SELECT set_config('pg_jwks.session', '{EVIL}', false)"),
+        format!("SELECT set_config('PG_JWKS.Session', '{EVIL}', false)"),
         format!("BEGIN; SET pg_jwks.session = '{EVIL}'; COMMIT"),
         format!("BEGIN; SET LOCAL pg_jwks.session = '{EVIL}'"),
         format!("BEGIN; SET pg_jwks.session = '{EVIL}'; SAVEPOINT s; SET LOCAL pg_jwks.session = '{EVIL}'"),
@@ -154,13 +155,15 @@ fn a_forged_value_does_not_come_back_from_under_a_real_identity() {
 
 #[test]
 fn a_forged_value_in_the_connection_options_is_dropped() {
-    let mut config = server().config();
-    config.user("app").dbname("app").options(&format!("-c pg_jwks.session={}", EVIL.replace(' ', "\\ ")));
-    let mut client = server().try_connect(&mut config).expect("a connection");
-    assert_eq!(value::<String>(&mut client, "SHOW pg_jwks.session"), EVIL, "the attack did not even begin");
-    assert_eq!(identity(&mut client), None);
-    run(&mut client, "RESET ALL");
-    assert_eq!(identity(&mut client), None);
+    for option in ["-c pg_jwks.session", "-c PG_JWKS.SESSION", "--pg-jwks.session"] {
+        let mut config = server().config();
+        config.user("app").dbname("app").options(&format!("{option}={EVIL}"));
+        let mut client = server().try_connect(&mut config).expect("a connection");
+        assert_eq!(value::<String>(&mut client, "SHOW pg_jwks.session"), EVIL, "the attack did not even begin");
+        assert_eq!(identity(&mut client), None, "{option}");
+        run(&mut client, "RESET ALL");
+        assert_eq!(identity(&mut client), None, "{option}");
+    }
 }
 
 /// Only a superuser can plant such a value, and only while the library is not loaded; it helps nobody.

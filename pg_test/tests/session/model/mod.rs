@@ -15,7 +15,7 @@ use random::Random;
 use reference::Reference;
 use step::{Step, Tokens};
 
-const STEPS: usize = 12_000;
+const STEPS: usize = 20_000;
 
 /// Repeats a walk: its seed is in the message of a failure.
 const SEED: &str = "PG_JWKS_MODEL_SEED";
@@ -52,12 +52,16 @@ fn the_identity_is_what_a_reference_model_says() {
     let tokens = Tokens::new();
     let mut walk = Walk { seed, steps: Vec::new() };
     let mut reference = Reference::default();
+    let mut deep = 0;
     let mut client = session();
     // Before the library is loaded, PostgreSQL takes any value of the setting; `forgery` has what becomes of it.
     run(&mut client, "SELECT auth.init()");
     for _ in 0..STEPS {
-        let step = Step::random(&mut random);
+        let step = Step::random(&mut random, &reference);
         walk.steps.push(format!("{step:?}"));
+        if reference.identity().is_ok_and(|sub| sub.is_some()) && reference.savepoints().len() > 1 {
+            deep += 1;
+        }
         match step {
             Step::Read => read(&walk, &mut client, &reference),
             Step::ReadInWorkers => read_in_workers(&walk, &mut client, &mut reference),
@@ -70,7 +74,7 @@ fn the_identity_is_what_a_reference_model_says() {
         }
     }
     let of = |name: &str| walk.steps.iter().filter(|step| step.starts_with(name)).count();
-    assert!(of("Init") > 500 && of("Fail") > 500 && of("Read") > 1_000, "a dull walk");
+    assert!(of("Init") > 500 && of("Fail") > 500 && of("Read") > 1_000 && deep > 500, "a dull walk: {deep}");
 }
 
 fn read(walk: &Walk, client: &mut Client, reference: &Reference) {

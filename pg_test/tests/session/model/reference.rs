@@ -56,8 +56,15 @@ impl Reference {
         Ok(granted.as_ref().filter(|granted| granted.alive.get()).map(|granted| granted.sub))
     }
 
-    fn aborted(&self) -> bool {
+    /// Whether a transaction is open in which nothing more can succeed.
+    pub fn aborted(&self) -> bool {
         self.transaction.as_ref().is_some_and(|transaction| transaction.aborted)
+    }
+
+    /// The names of the savepoints, oldest first.
+    pub fn savepoints(&self) -> Vec<char> {
+        let transaction = self.transaction.as_ref();
+        transaction.map_or_else(Vec::new, |transaction| transaction.savepoints.iter().map(|point| point.name).collect())
     }
 
     /// Does what the step does, and says with which SQLSTATE it fails.

@@ -1,6 +1,7 @@
 //! The steps of the walk, and their SQL.
 
 use super::random::Random;
+use super::reference::Reference;
 use crate::server::*;
 
 const SUBS: [&str; 3] = ["alice", "bob", "carol"];
@@ -93,11 +94,22 @@ impl Tokens {
 }
 
 impl Step {
-    /// Any step; those that begin and end transactions are frequent enough for all depths.
-    pub fn random(random: &mut Random) -> Self {
+    /// Any step, but mostly one that can succeed and has an identity to change: without that, most would find the
+    /// transaction aborted, or nobody.
+    pub fn random(random: &mut Random, reference: &Reference) -> Self {
+        let savepoints = reference.savepoints();
+        let name = match savepoints.is_empty() || random.below(10) == 0 {
+            true => random.choice(&NAMES),
+            false => random.choice(&savepoints),
+        };
+        if reference.aborted() && random.below(2) == 0 {
+            return if savepoints.is_empty() { Self::Rollback } else { Self::RollbackTo(name) };
+        }
         let sub = random.choice(&SUBS);
-        let name = random.choice(&NAMES);
         let local = random.below(2) == 0;
+        if reference.identity() == Ok(None) && random.below(3) == 0 {
+            return Self::Init { sub, local };
+        }
         let failure = random.choice(&[Failure::Null, Failure::Malformed, Failure::Forged]);
         match random.below(100) {
             0..20 => Self::Read,
@@ -106,6 +118,7 @@ impl Step {
             31..35 => Self::Commit,
             35..38 => Self::Rollback,
             38..45 => Self::Savepoint(name),
+            45..57 if savepoints.is_empty() && random.below(10) > 0 => Self::Savepoint(name),
             45..53 => Self::RollbackTo(name),
             53..57 => Self::Release(name),
             57..69 => Self::Init { sub, local },
