@@ -31,15 +31,18 @@ fn evil_values() -> HashMap<String, String> {
         ("allow_insecure_http", "on"),
         ("token_cache_size", "0"),
         ("role_claim", "sub"),
+        ("audit_log", "off"),
+        ("audit_claims", "email"),
     ]
     .map(|(name, value)| (name.to_owned(), value.replace('\'', "''")))
     .into()
 }
 
-/// Every setting there is, but the identity, with its value here.
+/// Every setting that a session can change, but the identity, with its value here.
 fn settings(client: &mut Client) -> Vec<(String, String)> {
     run(client, "SELECT auth.init()");
-    let query = "SELECT name, current_setting(name) FROM pg_settings WHERE name LIKE 'pg_jwks.%' ORDER BY name";
+    let query = "SELECT name, current_setting(name) FROM pg_settings
+                  WHERE name LIKE 'pg_jwks.%' AND context IN ('user', 'superuser') ORDER BY name";
     client.query(query, &[]).expect("pg_settings").iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 

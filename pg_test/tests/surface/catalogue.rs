@@ -7,14 +7,25 @@ use crate::app::{App, CLUSTER};
 type Function = (&'static str, &'static str, char, char, bool);
 
 /// Signature, result, volatility, parallel safety, strictness.
-const FUNCTIONS: [Function; 16] = [
+const FUNCTIONS: [Function; 19] = [
     ("claim(VARIADIC path text[])", "text", 's', 's', true),
     ("email()", "text", 's', 's', false),
     ("expires_at()", "timestamp with time zone", 's', 's', false),
     ("has_role(role text)", "boolean", 's', 's', false),
     ("has_scope(scope text)", "boolean", 's', 's', false),
     ("init()", "void", 'v', 'u', false),
+    (
+        "jwks(OUT issuer text, OUT kid text, OUT kty text, OUT alg text, OUT use text, OUT source text, \
+         OUT fetched_at timestamp with time zone, OUT refresh_at timestamp with time zone, \
+         OUT expires_at timestamp with time zone, OUT stale boolean, OUT last_error text)",
+        "SETOF record",
+        'v',
+        'r',
+        false,
+    ),
+    ("jwks_refresh()", "void", 'v', 'u', false),
     ("jwt()", "jsonb", 's', 's', false),
+    ("jwt_counters(OUT counter text, OUT reason text, OUT value bigint)", "SETOF record", 'v', 'r', false),
     ("jwt_explain(token text, OUT \"check\" text, OUT ok boolean, OUT detail text)", "SETOF record", 'v', 'u', false),
     ("jwt_session_clear()", "void", 'v', 'u', false),
     ("jwt_session_init(token text, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
@@ -100,10 +111,11 @@ fn the_extension_has_all_its_objects() {
     let functions = "SELECT 'function ' || oid::regprocedure FROM pg_proc
                      WHERE pronamespace = 'auth'::regnamespace ORDER BY 1";
     let mut functions = strings(&mut client, functions);
+    functions.push("view auth.jwt_stats".into());
     members.sort();
     functions.sort();
     assert_eq!(members, functions);
-    assert_eq!(functions.len(), 16);
+    assert_eq!(functions.len(), FUNCTIONS.len() + 1);
     let query = "SELECT format('%s %s %s %s', extversion, extrelocatable, extnamespace::regnamespace, trusted)
                  FROM pg_extension JOIN pg_available_extension_versions v ON v.name = extname AND v.version = extversion
                  WHERE extname = 'pg_jwks'";

@@ -12,10 +12,11 @@ fn plain() -> Client {
     client
 }
 
+/// The settings that a session can change.
 fn names() -> Vec<String> {
     let mut admin = CLUSTER.client();
     admin.batch_execute("LOAD 'pg_jwks'").expect("LOAD");
-    let query = "SELECT name FROM pg_settings WHERE name LIKE 'pg\\_jwks.%'";
+    let query = "SELECT name FROM pg_settings WHERE name LIKE 'pg\\_jwks.%' AND context IN ('user', 'superuser')";
     let names: Vec<String> =
         admin.query(query, &[]).expect("pg_settings").iter().map(|row| row.get::<_, String>(0)).collect();
     assert!(names.len() > 15, "{names:?}");

@@ -255,6 +255,8 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "connect_timeout", &["10", "1min"]);
     accepted(&mut client, "fetch_timeout", &["10ms", "60s"]);
     accepted(&mut client, "token_cache_size", &["0", "65536"]);
+    accepted(&mut client, "audit_log", &["off", "rejected", "all"]);
+    accepted(&mut client, "audit_claims", &["", "sub, email"]);
     accepted(&mut client, "allow_insecure_http", &["on", "off"]);
 }
 
@@ -268,6 +270,8 @@ fn the_settings_are_those_that_are_documented() {
         "allow_insecure_http superuser bool: off",
         "allowed_algorithms superuser string: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
         "audience superuser string: none",
+        "audit_claims superuser string: none",
+        "audit_log superuser enum: rejected",
         "ca_file superuser string: none",
         "connect_timeout superuser integer ms: 2000",
         "fetch_timeout superuser integer ms: 5000",
@@ -282,6 +286,8 @@ fn the_settings_are_those_that_are_documented() {
         "providers superuser string: none",
         "required_scope superuser string: none",
         "role_claim superuser string: role",
+        // Where the library is preloaded, this one is fixed when the server starts.
+        "shared_cache_size sighup integer kB: 1024",
         "token_cache_size superuser integer: 128",
         "token_type superuser enum: any",
     ];
