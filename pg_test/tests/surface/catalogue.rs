@@ -105,7 +105,7 @@ fn nobody_but_the_owner_may_create_in_the_schema() {
 fn the_extension_has_all_its_objects() {
     let mut client = CLUSTER.client();
     let query = "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
-                 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+                 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg_type'::regclass
                    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_jwks') ORDER BY 1";
     let mut members = strings(&mut client, query);
     let functions = "SELECT 'function ' || oid::regprocedure FROM pg_proc
