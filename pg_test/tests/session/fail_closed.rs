@@ -54,13 +54,10 @@ fn failures() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
-/// `call` as a statement that must fail with `sqlstate`.
+/// `call` as a statement that must fail with `sqlstate`. The caller takes back the timeout that cancels.
 fn fail(client: &mut Client, what: &str, call: &str, sqlstate: &str) {
-    // Long enough for the other failures, and ended by hand because it must not touch what follows.
-    let timeout = if what == "cancelled" { "SET statement_timeout = '100ms';" } else { "" };
-    // One message, so that the statement before is not one that runs after the failure.
-    if !timeout.is_empty() {
-        run(client, timeout);
+    if what == "cancelled" {
+        run(client, "SET statement_timeout = '100ms'");
     }
     let error = refused(client, &format!("SELECT {call}"));
     assert_eq!(error.sqlstate, sqlstate, "{what}: {error:?}");
@@ -109,7 +106,8 @@ fn reset_timeout(client: &mut Client) {
     run(client, "RESET statement_timeout");
 }
 
-/// Each failure in the given surroundings; `{}` stands for it. The last statement ends any transaction.
+/// Each failure between the given statements, of which the first give alice's identity and the last end any
+/// transaction.
 fn check(before: &[String], after: &[&str]) {
     let mut client = victim();
     for (what, call, sqlstate) in failures() {

@@ -60,7 +60,7 @@ fn different_tokens_leave_the_memory_flat() {
     });
 }
 
-/// In one transaction, where PostgreSQL keeps more.
+/// Many in each transaction, and local ones among them, where PostgreSQL keeps more.
 #[test]
 fn one_token_over_and_over_leaves_the_memory_flat() {
     let token = KEY.sign(&claims(ISSUER, "alice"));

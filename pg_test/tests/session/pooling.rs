@@ -99,14 +99,13 @@ fn is_local_means_what_it_means_to_set_config() {
         match (word, sub) {
             ("SET" | "LOCAL", sub) => {
                 let is_local = word == "LOCAL";
-                let local = if is_local { "NULL::boolean IS NULL" } else { "NULL" };
                 let token = token(sub);
                 match sub {
                     "NULL" => run(&mut client, "SELECT auth.jwt_session_clear(), set_config('test.sub', '', false)"),
                     _ => run(
                         &mut client,
                         &format!(
-                            "SELECT auth.jwt_session_init('{token}', {local}), set_config('test.sub', '{sub}', {local})"
+                            "SELECT auth.jwt_session_init('{token}', {is_local}), set_config('test.sub', '{sub}', {is_local})"
                         ),
                     ),
                 }
