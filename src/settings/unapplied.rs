@@ -5,12 +5,12 @@
 //! rule, than the administrator meant. So nothing may be verified while such a default is in force.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
 thread_local! {
-    static UNAPPLIED: RefCell<Vec<CString>> = const { RefCell::new(Vec::new()) };
+    static UNAPPLIED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Calls `define`, which defines settings, and remembers which of them had a value that could not be applied.
@@ -29,19 +29,20 @@ pub fn unapplied() -> Option<String> {
             return None;
         }
         let defaults = names(|setting| setting.source == pg_sys::GucSource::PGC_S_DEFAULT);
-        let name = unapplied.iter().find(|name| defaults.contains(name))?;
-        Some(name.to_string_lossy().into_owned())
+        unapplied.iter().find(|name| defaults.contains(name)).cloned()
     })
 }
 
 /// The settings `pg_jwks.*` that `choose` chooses.
-fn names(choose: impl Fn(&pg_sys::config_generic) -> bool) -> Vec<CString> {
+fn names(choose: impl Fn(&pg_sys::config_generic) -> bool) -> Vec<String> {
     let mut names = Vec::new();
     each(|setting| {
         // SAFETY: each setting has a name, a C string.
         let name = unsafe { CStr::from_ptr(setting.name) };
-        if name.to_bytes().starts_with(b"pg_jwks.") && choose(setting) {
-            names.push(name.to_owned());
+        // PostgreSQL ignores the case of names, and until they are defined keeps them as somebody spelt them first.
+        let name = name.to_string_lossy().to_ascii_lowercase();
+        if name.starts_with("pg_jwks.") && choose(setting) {
+            names.push(name);
         }
     });
     names

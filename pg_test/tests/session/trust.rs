@@ -166,7 +166,7 @@ fn a_user_cannot_hide_a_trust_setting_in_the_connection_options() {
     let without_scope = token("alice");
     let mut honest = with_option("work_mem", "8MB");
     assert_eq!(try_init(&mut honest, &without_scope).expect_err("no scope").message, "JWT rejected: scope missing");
-    for name in ["pg_jwks.required_scope"] {
+    for name in ["pg_jwks.required_scope", "PG_JWKS.REQUIRED_SCOPE", "Pg_Jwks.required_Scope"] {
         let mut client = with_option(name, "evil");
         assert_eq!(
             value::<String>(&mut client, "SHOW pg_jwks.required_scope"),

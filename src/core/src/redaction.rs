@@ -35,11 +35,13 @@ fn next_token(text: &[u8], from: usize) -> Option<Range<usize>> {
     while at < text.len() {
         let word = text[at..].iter().take_while(|byte| base64url(**byte)).count();
         let end = at + word;
-        if text.get(end) == Some(&b'.')
+        // Padding is an error in a token, and easily taken off.
+        let dot = end + text[end..].iter().take_while(|byte| **byte == b'=').count();
+        if text.get(dot) == Some(&b'.')
             && let Some(offset) = header_offset(&text[at..end])
         {
-            let rest = text[end..].iter().take_while(|byte| base64url(**byte) || **byte == b'.').count();
-            return Some(at + offset..end + rest);
+            let rest = text[dot..].iter().take_while(|byte| base64url(**byte) || b".=+/".contains(byte)).count();
+            return Some(at + offset..dot + rest);
         }
         at = end + 1;
     }
@@ -87,6 +89,12 @@ mod tests {
             let redacted = String::from_utf8(redacted(text.as_bytes()).unwrap()).unwrap();
             assert!(redacted.ends_with("<JWT>") && !redacted.contains("eyJ"), "{redacted}");
         }
+    }
+
+    #[test]
+    fn a_padded_token_goes() {
+        let text = b"f('eyJhbGciOiJSUzI1NiJ9==.eyJzdWIiOiJhIn0=.c2ln+/8=')";
+        assert_eq!(redacted(text).as_deref(), Some(&b"f('<JWT>')"[..]));
     }
 
     #[test]
