@@ -7,7 +7,8 @@ use pg_test::{Alg, Authority, Document, Fault, Issuer, SigningKey, Validity};
 
 use crate::app::{App, CLUSTER, accepted, last_error, refresh, token, unavailable};
 
-const SETTINGS: &[(&str, &str)] = &[("fetch_timeout", "1s"), ("connect_timeout", "1s")];
+/// Long enough for a busy machine to make an oversized answer.
+const SETTINGS: &[(&str, &str)] = &[("fetch_timeout", "3s"), ("connect_timeout", "1s")];
 
 fn faults() -> Vec<(Fault, &'static str)> {
     vec![

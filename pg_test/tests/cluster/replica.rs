@@ -29,7 +29,8 @@ fn a_standby_verifies_and_reads_under_rls_before_and_after_promotion() {
     issuer.publish(&[&new]);
     issuer.reset_requests();
     accepted(&mut session, &token(&new, issuer.url()));
-    assert_eq!(issuer.requests().jwks, 1);
+    // On a busy machine the fetch with which its worker began can be among them.
+    assert!((1..=2).contains(&issuer.requests().jwks), "{:?}", issuer.requests());
     key_unknown(&mut session, &token(&old, issuer.url()));
     accepted(&mut session, &token(&new, issuer.url()));
     let worker = worker_pid(&standby);
