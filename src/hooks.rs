@@ -86,12 +86,19 @@ unsafe extern "C-unwind" fn emit_log(edata: *mut pg_sys::ErrorData) {
             ] {
                 redact(field);
             }
-            edata.hide_stmt |= bytes(pg_sys::debug_query_string).is_some_and(redaction::has_token);
+            edata.hide_stmt |= bytes(pg_sys::debug_query_string)
+                .is_some_and(|statement| redaction::has_token(statement) || sets_secret(statement));
         }
         if let Some(next) = NEXT_EMIT_LOG.get() {
             next(edata);
         }
     }
+}
+
+/// Whether a statement names a setting whose value can be a shared secret.
+fn sets_secret(statement: &[u8]) -> bool {
+    let names = |name: &[u8]| statement.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name));
+    names(b"pg_jwks.jwks") || names(b"pg_jwks.providers")
 }
 
 unsafe fn redact(field: &mut *mut c_char) {

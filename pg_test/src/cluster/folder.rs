@@ -108,6 +108,8 @@ impl Folder {
         let mut command = Command::new(program);
         command.current_dir(self.path()).stdin(Stdio::null());
         remove_libpq_environment(&mut command);
+        // For a backtrace, each error of a backend would read the symbols of the whole library.
+        command.env_remove("RUST_BACKTRACE");
         if let Some(user) = self.server_user {
             // This also clears the supplementary groups.
             command.uid(user.uid).gid(user.gid);

@@ -1,6 +1,5 @@
 //! Sessions that wait for keys from an issuer that hangs.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,25 +9,19 @@ use postgres::Client;
 use crate::app::{App, CLUSTER, token};
 
 /// Interrupting a wait takes at most this, on a machine that is not busy.
-fn bound() -> Duration {
-    let environment = fs::read(format!("/proc/{}/environ", CLUSTER.postmaster_pid())).expect("/proc");
-    let has_backtraces = String::from_utf8_lossy(&environment).contains("RUST_BACKTRACE=1");
-    // For a backtrace, each error of a backend reads the symbols of the whole library.
-    Duration::from_millis(if has_backtraces { 400 } else { 100 })
-}
+const BOUND: Duration = Duration::from_millis(100);
 
 /// Tries until one attempt is prompt: a busy machine spoils some, a wait that is not interrupted spoils all.
 pub fn promptly(what: &str, mut attempt: impl FnMut() -> Duration) {
-    let bound = bound();
     let mut times = Vec::new();
     while times.len() < 3 {
         times.push(attempt());
-        if times.last().is_some_and(|time| *time <= bound) {
+        if times.last().is_some_and(|time| *time <= BOUND) {
             println!("{what}: {times:?}");
             return;
         }
     }
-    panic!("{what} took {times:?}, and not at most {bound:?}");
+    panic!("{what} took {times:?}, and not at most {BOUND:?}");
 }
 
 /// An issuer that hangs until told otherwise, and a key of its.

@@ -128,3 +128,14 @@ fn connections_to_a_preloading_server_bring_no_setting() {
     }
     init(&mut cluster.connect("plain", "postgres"), &token(secret, "one")).expect("the settings stand");
 }
+
+#[test]
+fn a_statement_that_sets_a_secret_is_not_logged() {
+    let mark = CLUSTER.log_mark();
+    for setting in ["pg_jwks.jwks", "PG_JWKS.Providers"] {
+        let statement = format!("LOAD 'pg_jwks'; SET {setting} = 'not for the log'");
+        CLUSTER.client().batch_execute(&statement).expect_err("nonsense");
+    }
+    let log = CLUSTER.log_since(mark);
+    assert!(!log.contains("not for the log"), "{log}");
+}
