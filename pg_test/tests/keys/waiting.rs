@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pg_test::{Alg, Cluster, Fault, Issuer, PgError, SigningKey, pg_error};
 use postgres::Client;
 
-use crate::app::{App, CLUSTER, token};
+use crate::app::{App, token};
 
 /// Interrupting a wait takes at most this, on a machine that is not busy.
 const BOUND: Duration = Duration::from_millis(100);
