@@ -1,5 +1,6 @@
 //! The definitions that PostgreSQL sees.
 
+use pg_jwks_core::bounds::MAX_LEEWAY_SECONDS;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry};
 use pgrx::pg_sys;
 
@@ -108,7 +109,7 @@ fn define_all() {
         }
     };
     let (s, ms) = (GucFlags::UNIT_S, GucFlags::UNIT_MS);
-    int(c"pg_jwks.leeway", c"Allowed clock skew.", &LEEWAY, 0, 300, s);
+    int(c"pg_jwks.leeway", c"Allowed clock skew.", &LEEWAY, 0, MAX_LEEWAY_SECONDS as i32, s);
     int(c"pg_jwks.max_token_age", c"Rejects tokens issued longer ago.", &MAX_TOKEN_AGE, 0, YEAR, s);
     int(c"pg_jwks.jwks_cache_ttl", c"Upper bound of the life of fetched keys.", &JWKS_CACHE_TTL, 1, YEAR, s);
     int(
