@@ -10,9 +10,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pg_jwks_core::claim_variables::{self, ClaimVariable};
+use pg_jwks_core::claims::ClaimPath;
 use pg_jwks_core::freshness::Limits;
+use pg_jwks_core::membership_table::MembershipTable;
 use pg_jwks_core::policy;
 use pg_jwks_core::providers::{Providers, TrustSettings};
+use pg_jwks_core::role_map::RoleMap;
 use pg_jwks_core::time::Span;
 use pgrx::guc::{GucSetting, PostgresGucEnum};
 use serde::{Deserialize, Serialize};
@@ -30,6 +34,17 @@ static ALLOWED_ALGORITHMS: Text =
     GucSetting::<Option<CString>>::new(Some(c"RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"));
 static REQUIRED_SCOPE: Text = GucSetting::<Option<CString>>::new(None);
 static ROLE_CLAIM: Text = GucSetting::<Option<CString>>::new(Some(c"role"));
+static ROLE_MAP: Text = GucSetting::<Option<CString>>::new(None);
+static SET_ROLE: GucSetting<bool> = GucSetting::<bool>::new(false);
+static READ_ONLY_CLAIM: Text = GucSetting::<Option<CString>>::new(None);
+static AUTHN_CLAIM: Text = GucSetting::<Option<CString>>::new(Some(c"sub"));
+static ALLOW_SUPERUSER_LOGIN: GucSetting<bool> = GucSetting::<bool>::new(false);
+static ON_EXPIRY: GucSetting<OnExpiry> = GucSetting::<OnExpiry>::new(OnExpiry::Error);
+static TENANT_CLAIM: Text = GucSetting::<Option<CString>>::new(None);
+static TENANT_LOOKUP: Text = GucSetting::<Option<CString>>::new(Some(c"public.users (id, tenant_id)"));
+static CLAIM_SETTINGS: Text = GucSetting::<Option<CString>>::new(None);
+static SESSION_SCOPE: GucSetting<SessionScope> = GucSetting::<SessionScope>::new(SessionScope::Any);
+static TRUST_REQUEST_CLAIMS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CA_FILE: Text = GucSetting::<Option<CString>>::new(None);
 static TOKEN_TYPE: GucSetting<TokenType> = GucSetting::<TokenType>::new(TokenType::Any);
 static LEEWAY: GucSetting<i32> = GucSetting::<i32>::new(30);
@@ -54,6 +69,24 @@ pub enum TokenType {
     Access,
 }
 
+/// `pg_jwks.on_expiry`: what happens to a session that uses an identity past its `exp`.
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum OnExpiry {
+    #[name = c"error"]
+    Error,
+    #[name = c"terminate"]
+    Terminate,
+}
+
+/// `pg_jwks.session_scope`: how long an identity may last.
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum SessionScope {
+    #[name = c"any"]
+    Any,
+    #[name = c"transaction"]
+    Transaction,
+}
+
 /// `pg_jwks.audit_log`: which decisions are logged.
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum AuditLog {
@@ -69,6 +102,18 @@ pub enum AuditLog {
 pub struct Settings {
     /// The trusted issuers; the error is a full sentence.
     pub providers: Result<Providers, String>,
+    /// From the roles of a token to roles of the database.
+    pub role_map: RoleMap,
+    /// Whether `auth.jwt_session_init` sets the role too.
+    pub set_role: bool,
+    /// The claim that makes a session read-only where it is true.
+    pub read_only_claim: Option<ClaimPath>,
+    /// Whether a token may log in as a superuser, as a replication role or as a `pg_*` role.
+    pub allow_superuser_login: bool,
+    /// The table that says to which tenants a user belongs.
+    pub tenant_lookup: MembershipTable,
+    /// How long an identity may last.
+    pub session_scope: SessionScope,
     /// How long keys live.
     pub limits: Limits,
     /// How keys are fetched.
@@ -127,6 +172,22 @@ pub fn leeway_micros() -> i64 {
     i64::from(LEEWAY.get()) * 1_000_000
 }
 
+/// What happens to a session that uses an identity past its `exp`.
+pub fn on_expiry() -> OnExpiry {
+    ON_EXPIRY.get()
+}
+
+/// Whether, without a verified identity, `request.jwt.claims` is believed.
+pub fn trust_request_claims() -> bool {
+    TRUST_REQUEST_CLAIMS.get()
+}
+
+/// The session variables that show claims (`pg_jwks.claim_settings`), fixed when the server starts.
+pub fn claim_variables() -> Vec<ClaimVariable> {
+    let text = CLAIM_SETTINGS.get().and_then(|value| value.into_string().ok()).unwrap_or_default();
+    claim_variables::parse(&text).unwrap_or_default()
+}
+
 /// Bytes of shared memory for key documents (`pg_jwks.shared_cache_size`), fixed when the server starts.
 pub fn shared_cache_bytes() -> usize {
     usize::try_from(SHARED_CACHE_SIZE.get()).unwrap_or(0) * 1024
@@ -143,6 +204,7 @@ fn parse() -> Settings {
     let millis = |setting: &GucSetting<i32>| u64::try_from(setting.get()).unwrap_or(0);
     let (issuer, audience, jwks_uri, jwks) = (text(&ISSUER), text(&AUDIENCE), text(&JWKS_URI), text(&JWKS));
     let (providers, required_scope) = (text(&PROVIDERS), text(&REQUIRED_SCOPE));
+    let (tenant_claim, read_only_claim) = (text(&TENANT_CLAIM), text(&READ_ONLY_CLAIM));
     let trust = TrustSettings {
         issuer: issuer.as_deref(),
         audience: audience.as_deref(),
@@ -152,6 +214,8 @@ fn parse() -> Settings {
         allowed_algorithms: &text(&ALLOWED_ALGORITHMS).unwrap_or_default(),
         required_scope: required_scope.as_deref(),
         role_claim: &text(&ROLE_CLAIM).unwrap_or_default(),
+        tenant_claim: nonempty(&tenant_claim),
+        authn_claim: &text(&AUTHN_CLAIM).unwrap_or_default(),
         token_type: match TOKEN_TYPE.get() {
             TokenType::Any => policy::TokenType::Any,
             TokenType::Access => policy::TokenType::Access,
@@ -164,6 +228,12 @@ fn parse() -> Settings {
             Some(name) => Err(format!("The configured value of \"{name}\" could not be applied.")),
             None => Providers::assemble(&trust),
         },
+        role_map: checked(RoleMap::parse(&text(&ROLE_MAP).unwrap_or_default())),
+        set_role: SET_ROLE.get(),
+        read_only_claim: nonempty(&read_only_claim).map(|path| checked(ClaimPath::parse(path))),
+        allow_superuser_login: ALLOW_SUPERUSER_LOGIN.get(),
+        tenant_lookup: checked(MembershipTable::parse(&text(&TENANT_LOOKUP).unwrap_or_default())),
+        session_scope: SESSION_SCOPE.get(),
         limits: Limits {
             ttl: seconds(&JWKS_CACHE_TTL),
             cooldown: seconds(&JWKS_REFRESH_COOLDOWN),
@@ -179,6 +249,11 @@ fn parse() -> Settings {
         audit_log: AUDIT_LOG.get(),
         audit_claims: policy::list(&text(&AUDIT_CLAIMS).unwrap_or_default()),
     }
+}
+
+/// A value that its check hook has let pass.
+fn checked<T>(parsed: Result<T, String>) -> T {
+    parsed.unwrap_or_else(|problem| unreachable!("{problem}"))
 }
 
 /// An empty setting is an unset one.

@@ -6,9 +6,12 @@ use std::path::Path;
 
 use pg_jwks_core::algorithm::Algorithms;
 use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
+use pg_jwks_core::claim_variables;
 use pg_jwks_core::claims::ClaimPath;
+use pg_jwks_core::membership_table::MembershipTable;
 use pg_jwks_core::policy::{Audience, Source, list};
 use pg_jwks_core::providers::Providers;
+use pg_jwks_core::role_map::RoleMap;
 use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
@@ -60,7 +63,7 @@ check_hook!(
 check_hook!(
     providers,
     Providers::check,
-    "Use a JSON array such as [{\"issuer\": \"https://login.example.com/\", \"audience\": \"app\"}]. Members are issuer, audience, jwks_uri, jwks, allowed_algorithms, required_scope, role_claim and token_type."
+    "Use a JSON array such as [{\"issuer\": \"https://login.example.com/\", \"audience\": \"app\"}]. Members are issuer, audience, jwks_uri, jwks, allowed_algorithms, required_scope, role_claim, tenant_claim, authn_claim and token_type."
 );
 check_hook!(
     allowed_algorithms,
@@ -80,6 +83,32 @@ check_hook!(
     role_claim,
     |text| ClaimPath::parse(text).map(drop),
     "Use a claim's name, names with dots between them (realm_access.roles), or a JSON array of names."
+);
+check_hook!(
+    authn_claim,
+    |text| ClaimPath::parse(text).map(drop),
+    "Use a claim's name, names with dots between them (act.sub), or a JSON array of names."
+);
+check_hook!(
+    tenant_claim,
+    optional_claim_path,
+    "Use a claim's name, names with dots between them (org.id), or a JSON array of names."
+);
+check_hook!(
+    read_only_claim,
+    optional_claim_path,
+    "Use a claim's name, names with dots between them (app.read_only), or a JSON array of names."
+);
+check_hook!(role_map, |text| RoleMap::parse(text).map(drop), "Use a list such as admin=app_admin, writer=app_writer.");
+check_hook!(
+    tenant_lookup,
+    |text| MembershipTable::parse(text).map(drop),
+    "Use a table with its schema and two columns, such as public.users (id, tenant_id)."
+);
+check_hook!(
+    claim_settings,
+    |text| claim_variables::parse(text).map(drop),
+    "Use a list such as app.user_id=sub, app.tenant_id=org.id, request.jwt.claims=*."
 );
 check_hook!(ca_file, ca_file_problem, "Use the absolute path of a PEM file that the server can read.");
 
@@ -104,6 +133,13 @@ fn accepts(text: Option<&CStr>, parse: fn(&str) -> Result<(), String>, name: &st
             );
             false
         }
+    }
+}
+
+fn optional_claim_path(text: &str) -> Result<(), String> {
+    match text.trim().is_empty() {
+        true => Ok(()),
+        false => ClaimPath::parse(text).map(drop),
     }
 }
 

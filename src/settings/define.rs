@@ -76,6 +76,35 @@ fn define_all() {
         plain,
         Some(check::role_claim),
     );
+    text(c"pg_jwks.role_map", c"Database roles for the roles of tokens.", &ROLE_MAP, plain, Some(check::role_map));
+    text(
+        c"pg_jwks.read_only_claim",
+        c"Path of the claim that makes a session read-only where it is true.",
+        &READ_ONLY_CLAIM,
+        plain,
+        Some(check::read_only_claim),
+    );
+    text(
+        c"pg_jwks.authn_claim",
+        c"Path of the claim that says who logs in.",
+        &AUTHN_CLAIM,
+        plain,
+        Some(check::authn_claim),
+    );
+    text(
+        c"pg_jwks.tenant_claim",
+        c"Path of the claim that names the tenant.",
+        &TENANT_CLAIM,
+        plain,
+        Some(check::tenant_claim),
+    );
+    text(
+        c"pg_jwks.tenant_lookup",
+        c"Table that says to which tenants a user belongs.",
+        &TENANT_LOOKUP,
+        plain,
+        Some(check::tenant_lookup),
+    );
     text(
         c"pg_jwks.ca_file",
         c"Trust roots for fetching keys, besides those of the system.",
@@ -133,6 +162,9 @@ fn define_all() {
     int(c"pg_jwks.token_cache_size", c"Verified tokens that a backend remembers.", &TOKEN_CACHE_SIZE, 0, 65_536, plain);
     // SAFETY: a plain read of a flag.
     let preloading = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
+    // PostgreSQL ends a session that defines a setting of the postmaster. Where the library is not preloaded, these have
+    // no effect, but may be in postgresql.conf all the same.
+    let fixed_at_start = || if preloading { GucContext::Postmaster } else { GucContext::Sighup };
     GucRegistry::define_int_guc(
         c"pg_jwks.shared_cache_size",
         c"Shared memory for keys, where the library is preloaded.",
@@ -140,22 +172,77 @@ fn define_all() {
         &SHARED_CACHE_SIZE,
         64,
         64 * 1024,
-        // PostgreSQL ends a session that defines a setting of the postmaster. Where the library is not preloaded, it
-        // has no effect, but may be in postgresql.conf all the same.
-        if preloading { GucContext::Postmaster } else { GucContext::Sighup },
+        fixed_at_start(),
         GucFlags::UNIT_KB,
     );
-    // SAFETY: as above.
+    // SAFETY: the check hook reports errors by its result and contains its panics.
     unsafe {
-        GucRegistry::define_bool_guc_with_hooks(
-            c"pg_jwks.allow_insecure_http",
-            c"Allows fetching keys without TLS. For tests on one machine only.",
+        GucRegistry::define_string_guc_with_hooks(
+            c"pg_jwks.claim_settings",
+            c"Session variables that show claims.",
             c"",
-            &ALLOW_INSECURE_HTTP,
+            &CLAIM_SETTINGS,
+            fixed_at_start(),
+            plain,
+            Some(check::claim_settings),
+            None,
+            None,
+        );
+    }
+    let bool = |name, short, setting| {
+        // SAFETY: the assign hook only increments a counter.
+        unsafe {
+            GucRegistry::define_bool_guc_with_hooks(
+                name,
+                short,
+                c"",
+                setting,
+                TRUST,
+                plain,
+                None,
+                Some(assign_bool),
+                None,
+            );
+        }
+    };
+    bool(
+        c"pg_jwks.allow_insecure_http",
+        c"Allows fetching keys without TLS. For tests on one machine only.",
+        &ALLOW_INSECURE_HTTP,
+    );
+    bool(c"pg_jwks.set_role", c"Makes auth.jwt_session_init() set the role that the token names.", &SET_ROLE);
+    bool(
+        c"pg_jwks.allow_superuser_login",
+        c"Lets tokens log in as superusers, replication roles and pg_* roles.",
+        &ALLOW_SUPERUSER_LOGIN,
+    );
+    bool(
+        c"pg_jwks.trust_request_claims",
+        c"Believes request.jwt.claims where there is no verified identity.",
+        &TRUST_REQUEST_CLAIMS,
+    );
+    // SAFETY: the assign hook only increments a counter.
+    unsafe {
+        GucRegistry::define_enum_guc_with_hooks(
+            c"pg_jwks.on_expiry",
+            c"What happens to a session that uses an expired identity.",
+            c"",
+            &ON_EXPIRY,
             TRUST,
             plain,
             None,
-            Some(assign_bool),
+            Some(assign_int),
+            None,
+        );
+        GucRegistry::define_enum_guc_with_hooks(
+            c"pg_jwks.session_scope",
+            c"How long an identity may last.",
+            c"",
+            &SESSION_SCOPE,
+            TRUST,
+            plain,
+            None,
+            Some(assign_int),
             None,
         );
         GucRegistry::define_enum_guc_with_hooks(

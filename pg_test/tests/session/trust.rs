@@ -31,6 +31,16 @@ fn evil_values() -> HashMap<String, String> {
         ("allow_insecure_http", "on"),
         ("token_cache_size", "0"),
         ("role_claim", "sub"),
+        ("role_map", "admin=postgres"),
+        ("set_role", "on"),
+        ("read_only_claim", "none"),
+        ("authn_claim", "email"),
+        ("allow_superuser_login", "on"),
+        ("on_expiry", "terminate"),
+        ("tenant_claim", "evil"),
+        ("tenant_lookup", "evil.users (id, tenant_id)"),
+        ("session_scope", "transaction"),
+        ("trust_request_claims", "on"),
         ("audit_log", "off"),
         ("audit_claims", "email"),
     ]
@@ -55,7 +65,7 @@ fn evil_value(name: &str) -> String {
 #[test]
 fn every_trust_setting_is_refused_to_users() {
     let settings = settings(&mut superuser());
-    assert!(settings.len() >= 19, "{settings:?}");
+    assert!(settings.len() >= 29, "{settings:?}");
     let mut client = session();
     run(&mut client, "SELECT auth.init()");
     for (name, _) in &settings {

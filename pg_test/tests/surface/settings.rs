@@ -168,6 +168,19 @@ fn texts() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
                 ("[\"a\"", "not a JSON array of strings"),
             ]),
         ),
+        ("authn_claim", texts(&[("", "empty name"), ("a..b", "empty name")])),
+        ("tenant_claim", texts(&[("org..id", "empty name"), ("[1]", "not a JSON array of strings")])),
+        ("read_only_claim", texts(&[("a..b", "empty name")])),
+        ("role_map", texts(&[("admin", "not a pair"), ("admin=", "not a pair"), ("=app", "not a pair")])),
+        (
+            "tenant_lookup",
+            texts(&[
+                ("", "not of the form"),
+                ("users (id, tenant_id)", "not of the form"),
+                ("public.users", "not of the form"),
+                ("public.users (id, tenant_id); DROP TABLE x", "not of the form"),
+            ]),
+        ),
         (
             "ca_file",
             texts(&[
@@ -246,6 +259,16 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "required_scope", &["", "read", "read write", "https://a.example/scope:all"]);
     accepted(&mut client, "role_claim", &["role", "realm_access.roles", "https://a.example/roles", "[\"a.b\", \"c\"]"]);
     accepted(&mut client, "ca_file", &[""]);
+    accepted(&mut client, "role_map", &["", "admin=app_admin, writer=app_writer"]);
+    accepted(&mut client, "set_role", &["on", "off"]);
+    accepted(&mut client, "read_only_claim", &["", "app.read_only"]);
+    accepted(&mut client, "authn_claim", &["email", "act.sub"]);
+    accepted(&mut client, "allow_superuser_login", &["on", "off"]);
+    accepted(&mut client, "on_expiry", &["terminate", "error"]);
+    accepted(&mut client, "tenant_claim", &["", "org.id", "https://a.example/org_id"]);
+    accepted(&mut client, "tenant_lookup", &["app.members (user_id, org_id)", "\"S\".\"T\" (\"a b\", \"c\")"]);
+    accepted(&mut client, "session_scope", &["transaction", "any"]);
+    accepted(&mut client, "trust_request_claims", &["on", "off"]);
     accepted(&mut client, "token_type", &["any", "ACCESS"]);
     accepted(&mut client, "leeway", &["0", "300", "5min", "30s"]);
     accepted(&mut client, "max_token_age", &["0", "1d"]);
@@ -268,11 +291,15 @@ fn the_settings_are_those_that_are_documented() {
     let found: Vec<String> = client.query(query, &[]).expect("pg_settings").iter().map(|row| row.get(0)).collect();
     let expected = [
         "allow_insecure_http superuser bool: off",
+        "allow_superuser_login superuser bool: off",
         "allowed_algorithms superuser string: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
         "audience superuser string: none",
         "audit_claims superuser string: none",
         "audit_log superuser enum: rejected",
+        "authn_claim superuser string: sub",
         "ca_file superuser string: none",
+        // Where the library is preloaded, this one is fixed when the server starts, and so is shared_cache_size.
+        "claim_settings sighup string: none",
         "connect_timeout superuser integer ms: 2000",
         "fetch_timeout superuser integer ms: 5000",
         "issuer superuser string: none",
@@ -283,13 +310,20 @@ fn the_settings_are_those_that_are_documented() {
         "jwks_uri superuser string: none",
         "leeway superuser integer s: 30",
         "max_token_age superuser integer s: 0",
+        "on_expiry superuser enum: error",
         "providers superuser string: none",
+        "read_only_claim superuser string: none",
         "required_scope superuser string: none",
         "role_claim superuser string: role",
-        // Where the library is preloaded, this one is fixed when the server starts.
+        "role_map superuser string: none",
+        "session_scope superuser enum: any",
+        "set_role superuser bool: off",
         "shared_cache_size sighup integer kB: 1024",
+        "tenant_claim superuser string: none",
+        "tenant_lookup superuser string: public.users (id, tenant_id)",
         "token_cache_size superuser integer: 128",
         "token_type superuser enum: any",
+        "trust_request_claims superuser bool: off",
     ];
     assert_eq!(found, expected);
 }

@@ -91,7 +91,12 @@ impl ClaimSet {
 
     /// Whether the claim at `path` is `role` or an array with it.
     pub fn has_role(&self, path: &ClaimPath, role: &str) -> bool {
-        self.at(path).is_some_and(|value| strings(value).any(|own| own == role))
+        self.strings_at(path).any(|own| own == role)
+    }
+
+    /// The claim at `path` where it is a string, or the strings of the array that it is.
+    pub fn strings_at(&self, path: &ClaimPath) -> impl Iterator<Item = &str> {
+        self.at(path).into_iter().flat_map(strings)
     }
 
     /// The values of `aud`: a string or an array of them (RFC 7519 §4.1.3).

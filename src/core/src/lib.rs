@@ -12,6 +12,7 @@
 
 pub mod algorithm;
 pub mod bounds;
+pub mod claim_variables;
 pub mod claims;
 pub mod discovery;
 pub mod explain;
@@ -20,11 +21,13 @@ pub mod http_caching;
 pub mod json;
 pub mod jwks;
 pub mod key;
+pub mod membership_table;
 mod pem;
 pub mod policy;
 pub mod providers;
 pub mod redaction;
 pub mod rejection;
+pub mod role_map;
 pub mod time;
 pub mod token;
 pub mod token_cache;

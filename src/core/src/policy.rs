@@ -23,8 +23,12 @@ pub struct Provider {
     pub required_scope: Vec<String>,
     /// What kind of token is accepted.
     pub token_type: TokenType,
-    /// Where `auth.has_role` looks.
+    /// Where the roles of a token are.
     pub role_claim: ClaimPath,
+    /// The tenant or tenants of a token, where tokens have them.
+    pub tenant_claim: Option<ClaimPath>,
+    /// Who logs in with a token.
+    pub authn_claim: ClaimPath,
     /// Allowed clock skew.
     pub leeway: Span,
     /// Reject tokens issued longer ago than this.

@@ -21,6 +21,8 @@ pub struct TrustSettings<'a> {
     pub allowed_algorithms: &'a str,
     pub required_scope: Option<&'a str>,
     pub role_claim: &'a str,
+    pub tenant_claim: Option<&'a str>,
+    pub authn_claim: &'a str,
     pub token_type: TokenType,
     pub leeway: Span,
     pub max_token_age: Option<Span>,
@@ -65,6 +67,8 @@ impl Providers {
             allowed_algorithms: Algorithms::ASYMMETRIC,
             required_scope: None,
             role_claim: "role",
+            tenant_claim: None,
+            authn_claim: "sub",
             token_type: TokenType::Any,
             leeway: Span::ZERO,
             max_token_age: None,
@@ -92,6 +96,8 @@ fn plain(settings: &TrustSettings, issuer: String, source: Source) -> Result<Pro
         required_scope: scope_list(settings.required_scope.unwrap_or_default()),
         token_type: settings.token_type,
         role_claim: ClaimPath::parse(settings.role_claim)?,
+        tenant_claim: settings.tenant_claim.map(ClaimPath::parse).transpose()?,
+        authn_claim: ClaimPath::parse(settings.authn_claim)?,
         leeway: settings.leeway,
         max_token_age: settings.max_token_age,
     })
@@ -113,6 +119,14 @@ impl Strings {
             Self::Many(texts) => texts,
         }
     }
+
+    /// The path of a claim: one text as a setting has it, or an array of names.
+    fn claim_path(self) -> Result<ClaimPath, String> {
+        match self {
+            Self::One(path) => ClaimPath::parse(&path),
+            Self::Many(names) => ClaimPath::parse(&Value::from(names).to_string()),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -125,6 +139,8 @@ struct Entry {
     allowed_algorithms: Option<Strings>,
     required_scope: Option<Strings>,
     role_claim: Option<Strings>,
+    tenant_claim: Option<Strings>,
+    authn_claim: Option<Strings>,
     token_type: Option<String>,
 }
 
@@ -153,11 +169,15 @@ impl Entry {
                 Strings::Many(items) => items.join(" ").split_ascii_whitespace().map(str::to_owned).collect(),
             };
         }
-        provider.role_claim = match self.role_claim {
-            Some(Strings::One(path)) => ClaimPath::parse(&path)?,
-            Some(Strings::Many(names)) => ClaimPath::parse(&Value::from(names).to_string())?,
-            None => provider.role_claim,
-        };
+        if let Some(path) = self.role_claim {
+            provider.role_claim = path.claim_path()?;
+        }
+        if let Some(path) = self.tenant_claim {
+            provider.tenant_claim = Some(path.claim_path()?);
+        }
+        if let Some(path) = self.authn_claim {
+            provider.authn_claim = path.claim_path()?;
+        }
         provider.token_type = match self.token_type.as_deref() {
             None => provider.token_type,
             Some("any") => TokenType::Any,
@@ -206,6 +226,8 @@ mod tests {
             allowed_algorithms: Algorithms::ASYMMETRIC,
             required_scope: Some("read"),
             role_claim: "role",
+            tenant_claim: None,
+            authn_claim: "sub",
             token_type: TokenType::Any,
             leeway: Span::ZERO,
             max_token_age: None,
@@ -223,12 +245,15 @@ mod tests {
     #[test]
     fn an_entry_overrides_the_plain_settings() {
         let text = r#"[{"issuer":"b","audience":["x","y"],"jwks_uri":"file:/k.pem","allowed_algorithms":"ES256",
-                        "required_scope":[],"role_claim":["a.b","c"],"token_type":"access"}]"#;
+                        "required_scope":[],"role_claim":["a.b","c"],"tenant_claim":"org.id",
+                        "authn_claim":["x"],"token_type":"access"}]"#;
         let providers = Providers::assemble(&TrustSettings { providers: Some(text), ..settings() }).unwrap();
         let b = providers.of_issuer("b").unwrap();
         assert_eq!(b.audience, Audience::OneOf(vec!["x".into(), "y".into()]));
         assert!(b.required_scope.is_empty());
         assert_eq!(b.role_claim, ClaimPath::parse(r#"["a.b","c"]"#).unwrap());
+        assert_eq!(b.tenant_claim, Some(ClaimPath::parse("org.id").unwrap()));
+        assert_eq!(b.authn_claim, ClaimPath::parse("x").unwrap());
         assert_eq!(b.token_type, TokenType::Access);
         assert_eq!(providers.of_issuer("https://a.example").unwrap().required_scope, ["read"]);
     }

@@ -39,6 +39,8 @@ static SERVER: LazyLock<(Providers, Arc<KeySet>)> = LazyLock::new(|| {
         allowed_algorithms: "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
         required_scope: None,
         role_claim: "role",
+        tenant_claim: None,
+        authn_claim: "sub",
         token_type: TokenType::Any,
         leeway: Span::ZERO,
         max_token_age: None,

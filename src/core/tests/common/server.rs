@@ -76,6 +76,8 @@ impl Server {
             allowed_algorithms: Algorithms::ASYMMETRIC,
             required_scope: None,
             role_claim: "role",
+            tenant_claim: None,
+            authn_claim: "sub",
             token_type: TokenType::Any,
             leeway: Span::ZERO,
             max_token_age: None,
