@@ -1,7 +1,10 @@
 //! The SQL functions that take arguments or change the session: argument, call, report. Their declarations are in
 //! `sql/`.
 
+use std::sync::Arc;
+
 use pg_jwks_core::rejection::{Reason, Rejection};
+use pg_jwks_core::verify::Claims;
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use pgrx::{direct_function_call_as_datum, pg_sys};
@@ -9,42 +12,56 @@ use pgrx::{direct_function_call_as_datum, pg_sys};
 use crate::clock::now;
 use crate::identity::{self, utf8, with_derived};
 use crate::readers::unexpired_identity;
+use crate::settings::SessionScope;
 use crate::statistics::{count, counters};
-use crate::{audit, report, session, settings, verification};
+use crate::{audit, privileges, report, session, settings, verification};
 
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
 fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     let attempt = session::attempt();
-    let verification = token
+    let privileges = privileges::attempt();
+    let settings = settings::current();
+    let is_local = is_local.unwrap_or(false);
+    if !is_local && settings.session_scope == SessionScope::Transaction {
+        report::raise_session_scope();
+    }
+    let admitted = token
         .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
-        .and_then(|token| verification::verified(token, now()).map(|verification| (token, verification)));
-    match verification {
+        .and_then(|token| admitted(token))
+        .and_then(|claims| privileges.set(claims.set(), &settings, is_local).map(|()| claims));
+    match admitted {
         Err(rejection) => {
             counters().count_rejected(rejection.reason);
             audit::rejected(&rejection, now());
             report::raise(rejection)
         }
-        Ok((token, verification)) => {
-            let claims = verification.claims;
-            if verification.fresh {
-                identity::check_representable(claims.json());
-                verification::remember(token, claims.clone());
-            }
+        Ok(claims) => {
             count(&counters().accepted);
-            if !verification.fresh {
-                count(&counters().remembered);
-            }
             audit::accepted(claims.set());
-            attempt.set(claims.json(), claims.expires().micros(), is_local.unwrap_or(false));
+            attempt.set(claims.json(), claims.expires().micros(), is_local);
+            privileges.succeed();
         }
     }
+}
+
+/// The claims of a token that is accepted and that this database can hold.
+fn admitted(token: &[u8]) -> Result<Arc<Claims>, Rejection> {
+    let verification = verification::verified(token, now())?;
+    if verification.fresh {
+        identity::check_representable(verification.claims.json());
+        verification::remember(token, verification.claims.clone());
+    } else {
+        count(&counters().remembered);
+    }
+    Ok(verification.claims)
 }
 
 /// `auth.jwt_session_clear()`.
 #[pg_extern(sql = false)]
 fn jwt_session_clear() {
     session::clear();
+    privileges::clear();
 }
 
 /// `auth.init()`.
@@ -82,8 +99,7 @@ fn has_role(role: Option<&[u8]>) -> bool {
     let Some(role) = utf8(role) else { return false };
     let settings = settings::current();
     with_derived(identity, |derived| {
-        let provider =
-            derived.claims.text("iss").and_then(|issuer| settings.providers.as_ref().ok()?.of_issuer(issuer));
+        let provider = settings.provider_of(&derived.claims);
         provider.is_some_and(|provider| derived.claims.has_role(&provider.role_claim, &role))
     })
 }

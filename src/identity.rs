@@ -9,8 +9,8 @@ use pg_jwks_core::claims::ClaimSet;
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, direct_function_call_as_datum, pg_sys};
 
-use crate::report;
 use crate::session::{self, Identity};
+use crate::{report, request_claims};
 
 /// The claims in PostgreSQL's types. The datums live until another identity is read.
 pub struct Derived {
@@ -25,12 +25,12 @@ thread_local! {
     static DERIVED: RefCell<Option<Derived>> = const { RefCell::new(None) };
 }
 
-/// Calls `read` with the claims of `identity`, which must be the one in force. Raises 22P05 where the database cannot
+/// Calls `read` with the claims of `identity`, which must be the one that readers see. Raises 22P05 where the database cannot
 /// hold them.
 pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> T {
     let known = DERIVED.with_borrow(|derived| derived.as_ref().is_some_and(|known| known.serial == identity.serial));
     if !known {
-        derive(identity.serial, &session::json());
+        derive(identity.serial, &request_claims::json_of(identity).unwrap_or_else(session::json));
     }
     DERIVED.with_borrow(|derived| match derived {
         Some(derived) => read(derived),
@@ -95,6 +95,16 @@ pub fn utf8(text: &[u8]) -> Option<Cow<'_, str>> {
         CStr::from_ptr(pg_sys::pg_server_to_any(text.as_ptr().cast(), length, pg_sys::pg_enc::PG_UTF8 as i32))
     };
     converted.to_str().ok().map(|text| Cow::Owned(text.to_owned()))
+}
+
+/// Text of a claim in the encoding of the database. Raises 22P05 where it has no such characters.
+pub fn server_text(text: &str) -> CString {
+    let Ok(utf8) = CString::new(text) else { report::raise_not_representable(&encoding()) };
+    let Ok(length) = i32::try_from(text.len()) else { unreachable!("a token is at most 16 KiB") };
+    // SAFETY: the text has this length; the result is the text itself or a new C string in the current context.
+    unsafe {
+        CStr::from_ptr(pg_sys::pg_any_to_server(utf8.as_ptr(), length, pg_sys::pg_enc::PG_UTF8 as i32)).to_owned()
+    }
 }
 
 fn derive(serial: u64, json: &str) {

@@ -8,12 +8,15 @@
 mod admin;
 mod api;
 mod audit;
+mod claim_variables;
 mod clock;
 mod hooks;
 mod identity;
 mod keys;
+mod privileges;
 mod readers;
 mod report;
+mod request_claims;
 mod session;
 mod settings;
 mod statistics;
@@ -30,6 +33,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::define();
     session::define();
     settings::reserve_prefix();
+    claim_variables::define();
     hooks::install();
     hooks::share_keys();
 }

@@ -13,7 +13,7 @@ use crate::clock::POSTGRES_EPOCH_MICROS;
 use crate::identity::{Derived, copied, with_derived};
 use crate::report::raise_expired;
 use crate::session::{Identity, identity};
-use crate::settings;
+use crate::{request_claims, settings};
 
 unsafe extern "C-unwind" {
     // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the reader itself. These
@@ -55,7 +55,20 @@ thread_local! {
 /// has. A transaction that a procedure began is later than the client's statement, and counts as one.
 #[inline]
 pub fn unexpired_identity() -> Option<Identity> {
-    let identity = identity()?;
+    match unexpired_verified_identity() {
+        None if settings::trust_request_claims() => unexpired(request_claims::identity()?),
+        identity => identity,
+    }
+}
+
+/// The same, of identities that `auth.jwt_session_init` or a login has verified.
+#[inline]
+pub fn unexpired_verified_identity() -> Option<Identity> {
+    unexpired(identity()?)
+}
+
+#[inline]
+fn unexpired(identity: Identity) -> Option<Identity> {
     let start = GetCurrentStatementStartTimestamp().max(GetCurrentTransactionStartTimestamp());
     if UNEXPIRED.get() != (identity.serial, start) {
         if start.saturating_add(POSTGRES_EPOCH_MICROS) >= identity.expires.saturating_add(settings::leeway_micros()) {

@@ -44,6 +44,24 @@ pub fn raise_unavailable(problem: String) -> ! {
     error(sqlstate, "keys cannot be refreshed".into(), problem, None)
 }
 
+/// Raises 55000 for an identity that would outlive its transaction where that is not allowed.
+pub fn raise_session_scope() -> ! {
+    error(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "identity for the whole session not allowed".into(),
+        "Setting pg_jwks.session_scope is \"transaction\".".into(),
+        Some("Call auth.jwt_session_init(token, true) inside of the transaction.".into()),
+    )
+}
+
+/// Warns that session variables for claims are not defined.
+pub fn warn_claim_settings_without_preloading() {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "pg_jwks.claim_settings has no effect", "pg_jwks")
+        .set_detail("The library is not preloaded, so a session could set these variables before it is loaded.")
+        .set_hint("Add pg_jwks to shared_preload_libraries and restart the server.")
+        .report(PgLogLevel::WARNING);
+}
+
 fn error(sqlstate: PgSqlErrorCode, message: String, detail: String, hint: Option<String>) -> ! {
     let mut report = ErrorReport::new(sqlstate, message, "pg_jwks").set_detail(detail);
     if let Some(hint) = hint {

@@ -74,6 +74,14 @@ pub fn identity() -> Option<Identity> {
     })
 }
 
+/// A serial number that no identity has had.
+pub fn next_serial() -> u64 {
+    STATE.with(|state| {
+        state.newest.set(state.newest.get() + 1);
+        state.newest.get()
+    })
+}
+
 /// The claims of the identity in force, as ASCII JSON.
 pub fn json() -> String {
     // SAFETY: the variable is NULL or a C string that stays until the next assignment.
@@ -192,10 +200,7 @@ unsafe extern "C-unwind" fn check(
         );
         return false;
     };
-    let serial = STATE.with(|state| {
-        state.newest.set(state.newest.get() + 1);
-        state.newest.get()
-    });
+    let serial = next_serial();
     // SAFETY: `malloc_for_guc` returns NULL or a block of the size and alignment of any C type; PostgreSQL frees it.
     unsafe {
         let block = malloc_for_guc(size_of::<Stamp>()).cast::<Stamp>();

@@ -11,10 +11,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pg_jwks_core::claim_variables::{self, ClaimVariable};
-use pg_jwks_core::claims::ClaimPath;
+use pg_jwks_core::claims::{ClaimPath, ClaimSet};
 use pg_jwks_core::freshness::Limits;
 use pg_jwks_core::membership_table::MembershipTable;
-use pg_jwks_core::policy;
+use pg_jwks_core::policy::{self, Provider};
 use pg_jwks_core::providers::{Providers, TrustSettings};
 use pg_jwks_core::role_map::RoleMap;
 use pg_jwks_core::time::Span;
@@ -135,6 +135,13 @@ pub struct Network {
     pub ca_file: Option<PathBuf>,
     /// Whether plain `http:` may be used.
     pub allow_insecure_http: bool,
+}
+
+impl Settings {
+    /// The issuer of an identity. `None` where it is not configured any more.
+    pub fn provider_of(&self, claims: &ClaimSet) -> Option<&Provider> {
+        self.providers.as_ref().ok()?.of_issuer(claims.text("iss")?)
+    }
 }
 
 impl Network {

@@ -99,6 +99,25 @@ impl ClaimSet {
         self.at(path).into_iter().flat_map(strings)
     }
 
+    /// The claim at `path` as text: strings as they are, other values as JSON. `None` where it is missing or null.
+    pub fn text_at(&self, path: &ClaimPath) -> Option<String> {
+        match self.at(path)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+
+    /// Whether the claim at `path` restricts: missing, null and false do not, nor does the text `false`; anything else
+    /// does, so that a restriction that is spelt in an unexpected way still holds.
+    pub fn restricts(&self, path: &ClaimPath) -> bool {
+        match self.at(path) {
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::String(text)) => text != "false",
+            Some(_) => true,
+        }
+    }
+
     /// The values of `aud`: a string or an array of them (RFC 7519 §4.1.3).
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.claim("aud").into_iter().flat_map(strings)
@@ -171,6 +190,29 @@ mod tests {
         assert!(has("role", "writer") && has("realm_access.roles", "admin") && has("https://x.example/roles", "r"));
         assert!(has(r#"["realm_access","roles"]"#, "admin"));
         assert!(!has("role", "write") && !has("realm_access", "admin") && !has("role.x", "writer"));
+    }
+
+    #[test]
+    fn claims_as_text() {
+        let claims = set(json!({"s": "a\"b", "n": 7, "b": true, "z": null, "a": ["x", 1], "o": {"k": "v"}}));
+        let text = |path: &str| claims.text_at(&ClaimPath::parse(path).unwrap());
+        assert_eq!(text("s").as_deref(), Some("a\"b"));
+        assert_eq!(text("n").as_deref(), Some("7"));
+        assert_eq!(text("b").as_deref(), Some("true"));
+        assert_eq!(text("a").as_deref(), Some(r#"["x",1]"#));
+        assert_eq!(text("o").as_deref(), Some(r#"{"k":"v"}"#));
+        assert_eq!((text("z"), text("missing"), text("s.k")), (None, None, None));
+    }
+
+    #[test]
+    fn a_restriction_holds_however_it_is_spelt() {
+        let path = ClaimPath::parse("read_only").unwrap();
+        for yes in [json!(true), json!("true"), json!("TRUE"), json!(1), json!(0), json!(""), json!([])] {
+            assert!(set(json!({"read_only": yes})).restricts(&path), "{yes}");
+        }
+        for no in [json!({}), json!({"read_only": null}), json!({"read_only": false}), json!({"read_only": "false"})] {
+            assert!(!set(no.clone()).restricts(&path), "{no}");
+        }
     }
 
     #[test]

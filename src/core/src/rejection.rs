@@ -151,6 +151,8 @@ reasons! {
     AudienceNotAccepted => Rejected, Audience, "audience not accepted";
     /// A required scope is missing (RFC 8693 §4.2, RFC 9068 §2.2.3).
     ScopeMissing => Rejected, Scope, "scope missing";
+    /// The token names no role that it could be mapped to, or one that the database does not have.
+    RoleNotAccepted => Rejected, Scope, "role not accepted";
     /// `typ` is not `at+jwt` (RFC 9068 §4).
     TypeNotAccepted => Rejected, Type, "token type not accepted";
 }
