@@ -1,0 +1,73 @@
+//! `pg_jwks.trust_request_claims`: behind PostgREST, which verifies tokens itself.
+
+use postgres::Client;
+use serde_json::json;
+
+use crate::server::*;
+
+/// A server without session variables of its own, as PostgREST sets `request.jwt.claims`.
+fn plain() -> pg_test::Cluster {
+    let cluster = options().start();
+    create_roles(&cluster);
+    run(&mut cluster.client(), "CREATE DATABASE trusting");
+    cluster.create_database("latin", "LATIN1");
+    for database in ["trusting", "latin"] {
+        run(&mut cluster.client(), &format!("ALTER DATABASE {database} SET pg_jwks.trust_request_claims = on"));
+    }
+    run(&mut cluster.connect("postgres", "latin"), "CREATE EXTENSION pg_jwks");
+    cluster
+}
+
+fn request(client: &mut Client, claims: &str) {
+    client.execute("SELECT set_config('request.jwt.claims', $1, false)", &[&claims]).expect("set_config");
+}
+
+#[track_caller]
+fn user(client: &mut Client) -> Option<String> {
+    let row = client.query_one("SELECT auth.user_id(), auth.jwt() ->> 'sub', auth.claim('sub')", &[]).expect("readers");
+    let all: [Option<String>; 3] = [row.get(0), row.get(1), row.get(2)];
+    assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+    all[0].clone()
+}
+
+#[test]
+fn request_claims_count_where_they_are_trusted_and_nobody_is_verified() {
+    let cluster = plain();
+    let mut client = cluster.connect("app", "template1");
+    request(&mut client, r#"{"sub":"alice"}"#);
+    assert_eq!(user(&mut client), None, "not trusted");
+
+    let mut client = cluster.connect("app", "trusting");
+    assert_eq!(user(&mut client), None, "not set");
+    for _ in 0..2 {
+        for sub in ["alice", "bob"] {
+            request(&mut client, &json!({ "sub": sub, "role": "web" }).to_string());
+            assert_eq!(user(&mut client).as_deref(), Some(sub));
+            assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.role()").as_deref(), Some("web"));
+        }
+    }
+    init(&mut client, &token(json!({ "sub": "carol" })));
+    assert_eq!(user(&mut client).as_deref(), Some("carol"), "a verified identity comes first");
+    run(&mut client, "SELECT auth.jwt_session_clear()");
+    assert_eq!(user(&mut client).as_deref(), Some("bob"));
+    for nonsense in ["", "{", "[]", "\"alice\"", "{\"sub\":\"x\",\"exp\":\"soon\"}"] {
+        request(&mut client, nonsense);
+        assert_eq!(user(&mut client), None, "{nonsense}");
+    }
+    request(&mut client, &json!({ "sub": "alice", "exp": 1 }).to_string());
+    assert_eq!(refused(&mut client, "SELECT auth.user_id()").sqlstate, "28000");
+
+    let mut client = cluster.connect("app", "latin");
+    request(&mut client, &json!({ "sub": "Zo\u{eb}" }).to_string());
+    assert_eq!(user(&mut client).as_deref(), Some("Zo\u{eb}"));
+}
+
+#[test]
+fn parallel_workers_see_request_claims() {
+    let cluster = plain();
+    let mut client = cluster.connect("app", "trusting");
+    request(&mut client, r#"{"sub":"alice"}"#);
+    let force = if cluster.major_version() < 16 { "force_parallel_mode" } else { "debug_parallel_query" };
+    run(&mut client, &format!("SET {force} = on"));
+    assert_eq!(user(&mut client).as_deref(), Some("alice"));
+}

@@ -1,0 +1,105 @@
+//! The server that the tests share, and the statements they have in common.
+
+use std::sync::LazyLock;
+
+use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
+use postgres::Client;
+use postgres::types::FromSqlOwned;
+use serde_json::Value;
+
+pub const ISSUER: &str = "https://issuer.test";
+
+pub static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
+
+/// The session variables of the shared server.
+pub const CLAIM_SETTINGS: &str =
+    r#"app.user_id=sub, app.tenant_id=org.id, app.roles=["https://x.example/roles"], request.jwt.claims=*"#;
+
+/// Has the library from the start; each feature is off until a database turns it on.
+static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
+    let cluster = options()
+        .setting("shared_preload_libraries", "pg_jwks")
+        .setting("pg_jwks.claim_settings", CLAIM_SETTINGS)
+        .start();
+    create_roles(&cluster);
+    cluster
+});
+
+/// A server that trusts [`ISSUER`].
+pub fn options() -> pg_test::cluster::Options {
+    Cluster::options()
+        .setting("pg_jwks.issuer", ISSUER)
+        .setting("pg_jwks.audience", "app")
+        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
+        .setting("max_worker_processes", "64")
+        .setting("max_parallel_workers", "64")
+}
+
+/// The extension for new databases, and roles: `app` may become `app_admin` and `app_writer`, and not `outsider`.
+pub fn create_roles(cluster: &Cluster) {
+    let mut template = cluster.connect("postgres", "template1");
+    run(
+        &mut template,
+        "CREATE EXTENSION pg_jwks;
+         CREATE ROLE app LOGIN NOINHERIT; CREATE ROLE app_admin; CREATE ROLE app_writer; CREATE ROLE web; CREATE ROLE outsider;
+         GRANT app_admin, app_writer, web TO app;
+         GRANT ALL ON SCHEMA public TO PUBLIC;",
+    );
+}
+
+/// The shared server.
+pub fn server() -> &'static Cluster {
+    &SERVER
+}
+
+/// A new database with these settings `pg_jwks.*`.
+pub fn database(name: &str, settings: &[(&str, &str)]) -> String {
+    let mut client = server().client();
+    run(&mut client, &format!("CREATE DATABASE {name}"));
+    for (setting, value) in settings {
+        run(&mut client, &format!("ALTER DATABASE {name} SET pg_jwks.{setting} = '{value}'"));
+    }
+    name.to_owned()
+}
+
+/// A session of role `app`, no superuser and owner of nothing.
+pub fn app(database: &str) -> Client {
+    server().connect("app", database)
+}
+
+/// A good token of alice with more claims, or others.
+pub fn token(more: Value) -> String {
+    let mut all = claims(ISSUER, "alice");
+    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    KEY.sign(&all)
+}
+
+pub fn try_init(client: &mut Client, token: &str, is_local: bool) -> Result<(), PgError> {
+    let done = client.execute("SELECT auth.jwt_session_init($1, $2)", &[&token, &is_local]);
+    done.map(drop).map_err(|error| pg_error(&error))
+}
+
+pub fn init(client: &mut Client, token: &str) {
+    try_init(client, token, false).expect("a good token is accepted");
+}
+
+/// Runs statements that must succeed.
+#[track_caller]
+pub fn run(client: &mut Client, statements: &str) {
+    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+}
+
+/// Runs statements that must fail.
+#[track_caller]
+pub fn refused(client: &mut Client, statements: &str) -> PgError {
+    match client.batch_execute(statements) {
+        Ok(()) => panic!("{statements} succeeded"),
+        Err(error) => pg_error(&error),
+    }
+}
+
+/// The one value of a query.
+#[track_caller]
+pub fn value<T: FromSqlOwned>(client: &mut Client, query: &str) -> T {
+    client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+}
