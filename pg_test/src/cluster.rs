@@ -4,6 +4,7 @@
 mod folder;
 mod install;
 mod options;
+mod pgbouncer;
 mod server;
 
 use std::fs::{self, Permissions};
@@ -17,6 +18,7 @@ use std::{io, thread};
 use postgres::{Client, NoTls};
 
 pub use options::Options;
+pub use pgbouncer::PgBouncer;
 
 use folder::Folder;
 use install::Install;

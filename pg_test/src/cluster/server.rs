@@ -108,7 +108,7 @@ impl Server {
 }
 
 /// Spawns a process that gets SIGQUIT when this process ends, however it ends.
-fn spawn_dependent(mut command: Command) -> io::Result<Child> {
+pub(super) fn spawn_dependent(mut command: Command) -> io::Result<Child> {
     type Job = (Command, mpsc::Sender<io::Result<Child>>);
     // The kernel sends the signal when the *thread* ends that spawned the child,
     // and a test's thread ends before those of the tests it shares a server with.
