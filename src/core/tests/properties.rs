@@ -9,11 +9,13 @@ use pg_jwks_core::algorithm::Algorithms;
 use pg_jwks_core::claims::{ClaimPath, ClaimSet};
 use pg_jwks_core::explain::explain;
 use pg_jwks_core::jwks::{Candidates, KeySet, Origin};
+use pg_jwks_core::membership_table::MembershipTable;
 use pg_jwks_core::policy::{Audience, Source};
 use pg_jwks_core::providers::Providers;
 use pg_jwks_core::rejection::Check;
+use pg_jwks_core::role_map::RoleMap;
 use pg_jwks_core::verify::verify;
-use pg_jwks_core::{discovery, http_caching, json, redaction};
+use pg_jwks_core::{claim_variables, discovery, http_caching, json, redaction};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
@@ -220,6 +222,35 @@ proptest! {
         prop_assert_eq!(read.as_ref(), Some(claims.set()));
         for (name, value) in &names {
             prop_assert_eq!(claims.set().text(&format!("x-{name}")), Some(value.as_str()));
+        }
+    }
+
+    #[test]
+    fn any_quoted_names_are_a_membership_table(names in prop::array::uniform4("\\PC{1,20}"), space in "[ \t\n]{0,2}") {
+        let quoted = names.clone().map(|name| format!("{space}\"{}\"{space}", name.replace('"', "\"\"")));
+        let [schema, table, user, tenant] = &quoted;
+        let parsed = MembershipTable::parse(&format!("{schema}.{table}({user},{tenant}){space}")).unwrap();
+        prop_assert_eq!([parsed.schema, parsed.table, parsed.user_column, parsed.tenant_column], names);
+    }
+
+    #[test]
+    fn a_role_map_gives_no_role_that_it_does_not_name(text in "[ab=, ]{0,12}", claimed in "[ab]{1,2}") {
+        if let Ok(map) = RoleMap::parse(&text) {
+            for role in map.roles(&[claimed.as_str()]) {
+                let named = text.split(',').any(|item| {
+                    item.rsplit_once('=').is_some_and(|(from, to)| (from.trim(), to.trim()) == (claimed.as_str(), role))
+                });
+                prop_assert!(named || text.trim_matches([' ', ',']).is_empty(), "{text}: {role}");
+            }
+        }
+    }
+
+    #[test]
+    fn variables_have_names_that_postgresql_takes(text in "([a-z_.$=,*\\[\\]\" ]|app\\.x=){0,20}") {
+        for variable in claim_variables::parse(&text).unwrap_or_default() {
+            let words: Vec<_> = variable.name.split('.').collect();
+            prop_assert!(words.len() >= 2 && words.iter().all(|word| !word.is_empty()), "{text}");
+            prop_assert!(words.iter().all(|word| !word.starts_with('$') && !word.contains([' ', '=', ','])), "{text}");
         }
     }
 }

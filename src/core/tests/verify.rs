@@ -86,8 +86,8 @@ fn each_reason_is_given_where_it_alone_applies() {
         assert_eq!(only_failure(&findings), Some(reason.check()), "{reason:?} {findings:?}");
         assert!(seen.insert(reason), "{reason:?} twice");
     }
-    // NULL never reaches the core: the edge gives this reason.
-    seen.insert(Reason::TokenMissing);
+    // What only the edge knows: NULL, and the roles of the database.
+    seen.extend([Reason::TokenMissing, Reason::RoleNotAccepted]);
     assert_eq!(seen, Reason::ALL.iter().copied().collect());
 }
 
