@@ -7,7 +7,7 @@ use pg_jwks_core::redaction;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::{keys, statistics};
+use crate::{keys, statistics, verification};
 
 thread_local! {
     #[cfg(not(feature = "pg14"))]
@@ -48,6 +48,7 @@ pub fn share_keys() {
         error!("pg_jwks: no memory for counters: {error}");
     }
     keys::register_worker();
+    verification::warm_up();
 }
 
 #[cfg(not(feature = "pg14"))]

@@ -56,6 +56,17 @@ pub fn explained(token: &[u8], now: Timestamp) -> Result<Vec<Finding>, Rejection
     Ok(explain(token, providers(&settings)?, &mut keys, now))
 }
 
+/// Verifies once, and parses the settings, in the postmaster: every backend inherits what that leaves behind, and parses
+/// the settings again only where its own differ. Raises nothing: wrong settings are for the backends to report.
+pub fn warm_up() {
+    let outcome = std::panic::catch_unwind(|| {
+        settings::current();
+        pg_jwks_core::warm_up::warm_up()
+    });
+    // A failure would be met again, and reported, by the first verification.
+    drop(outcome);
+}
+
 fn providers(settings: &Settings) -> Result<&Providers, Rejection> {
     settings.providers.as_ref().map_err(|problem| {
         Rejection::new(Reason::IssuerNotConfigured, problem.clone()).hint("Correct the settings of pg_jwks.")
