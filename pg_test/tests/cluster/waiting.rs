@@ -8,8 +8,21 @@ use postgres::{Client, NoTls};
 
 use crate::app::{App, CLUSTER, accepted, eventually, sees, token};
 
-/// What somebody who waits may still wait after he was told to stop. The aim is 100 ms; the machine may be busy.
-const PROMPTLY: Duration = Duration::from_millis(300);
+/// What somebody who waits may still wait after he was told to stop.
+const PROMPTLY: Duration = Duration::from_millis(100);
+
+/// Passes where one of three attempts ends promptly: other work on the machine can hold up each of them.
+#[track_caller]
+fn promptly(mut attempt: impl FnMut() -> Duration) {
+    let mut times = Vec::new();
+    while times.len() < 3 {
+        times.push(attempt());
+        if times.last().is_some_and(|time| *time < PROMPTLY) {
+            return;
+        }
+    }
+    panic!("none of {times:?} is within {PROMPTLY:?}");
+}
 
 struct Hanging {
     issuer: Issuer,
@@ -56,40 +69,49 @@ struct Other {
 
 #[test]
 fn a_cancel_ends_the_wait_and_leaves_no_identity() {
-    let mut hanging = hanging();
-    let (error, after) = interrupted(&mut hanging, |other| other.cancel.cancel_query(NoTls).expect("cancel"));
-    assert_eq!(pg_error(&error).sqlstate, "57014");
-    assert!(after < PROMPTLY, "{after:?}");
-    assert!(sees(&mut hanging.session).is_empty());
-    // The fetch goes on without the one who asked.
-    hanging.issuer.set_fault(Fault::None);
-    accepted(&mut hanging.session, &token(&hanging.key, hanging.issuer.url()));
+    promptly(|| {
+        let mut hanging = hanging();
+        let (error, after) = interrupted(&mut hanging, |other| other.cancel.cancel_query(NoTls).expect("cancel"));
+        assert_eq!(pg_error(&error).sqlstate, "57014");
+        assert!(sees(&mut hanging.session).is_empty());
+        // The fetch goes on without the one who asked.
+        hanging.issuer.set_fault(Fault::None);
+        accepted(&mut hanging.session, &token(&hanging.key, hanging.issuer.url()));
+        after
+    });
 }
 
 #[test]
 fn termination_ends_the_wait() {
-    let mut hanging = hanging();
-    let mark = CLUSTER.log_mark();
-    let (error, after) = interrupted(&mut hanging, |other| {
-        CLUSTER.client().execute("SELECT pg_terminate_backend($1)", &[&other.pid]).expect("terminated");
+    promptly(|| {
+        let mut hanging = hanging();
+        let mark = CLUSTER.log_mark();
+        let mut admin = CLUSTER.client();
+        let (error, after) = interrupted(&mut hanging, |other| {
+            admin.execute("SELECT pg_terminate_backend($1)", &[&other.pid]).expect("terminated");
+        });
+        // The client may notice that the connection is closed before it reads why.
+        assert!(error.is_closed() || pg_error(&error).sqlstate == "57P01", "{error:?}");
+        assert!(CLUSTER.log_since(mark).contains("terminating connection due to administrator command"));
+        hanging.session.batch_execute("SELECT 1").expect_err("the session is gone");
+        after
     });
-    // The client may notice that the connection is closed before it reads why.
-    assert!(error.is_closed() || pg_error(&error).sqlstate == "57P01", "{error:?}");
-    assert!(CLUSTER.log_since(mark).contains("terminating connection due to administrator command"));
-    hanging.session.batch_execute("SELECT 1").expect_err("the session is gone");
-    assert!(after < PROMPTLY, "{after:?}");
 }
 
 #[test]
 fn a_statement_timeout_ends_the_wait() {
+    const TIMEOUT: Duration = Duration::from_millis(200);
     let mut hanging = hanging();
     hanging.session.batch_execute("SET statement_timeout = '200ms'").expect("SET");
     for _ in 0..2 {
-        let begun = Instant::now();
-        let token = token(&hanging.key, hanging.issuer.url());
-        let error = hanging.session.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect_err("a timeout");
-        assert_eq!(pg_error(&error).sqlstate, "57014");
-        assert!(begun.elapsed() < Duration::from_millis(200) + PROMPTLY, "{:?}", begun.elapsed());
+        promptly(|| {
+            let begun = Instant::now();
+            let token = token(&hanging.key, hanging.issuer.url());
+            let error = hanging.session.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect_err("a timeout");
+            assert_eq!(pg_error(&error).sqlstate, "57014");
+            assert!(begun.elapsed() >= TIMEOUT, "{:?}", begun.elapsed());
+            begun.elapsed().saturating_sub(TIMEOUT)
+        });
     }
 }
 
