@@ -70,7 +70,10 @@ unsafe extern "C-unwind" fn shmem_startup() {
     keys::start_shared_memory();
 }
 
-/// Replaces tokens in what is logged, and leaves out the statement where it has one. Runs inside error reporting, so
+/// The untranslated form of the message with which the server reports a new value from a configuration file (guc.c).
+const SETTING_CHANGED: &CStr = c"parameter \"%s\" changed to \"%s\"";
+
+/// Replaces tokens and shared secrets in what is logged, and leaves out the statement where it has one. Runs inside error reporting, so
 /// it raises nothing and calls nothing that might.
 unsafe extern "C-unwind" fn emit_log(edata: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes a complete ErrorData, whose strings are NULL or C strings, and calls this hook before
@@ -87,8 +90,14 @@ unsafe extern "C-unwind" fn emit_log(edata: *mut pg_sys::ErrorData) {
             ] {
                 redact(field);
             }
-            edata.hide_stmt |= bytes(pg_sys::debug_query_string)
-                .is_some_and(|statement| redaction::has_token(statement) || sets_secret(statement));
+            if bytes(edata.message_id) == Some(SETTING_CHANGED.to_bytes())
+                && let Some(setting) = bytes(edata.message).and_then(redaction::secret_setting)
+            {
+                overwrite(edata.message, format!("parameter \"{setting}\" changed").as_bytes());
+            }
+            edata.hide_stmt |= bytes(pg_sys::debug_query_string).is_some_and(|statement| {
+                redaction::has_token(statement) || redaction::secret_setting(statement).is_some()
+            });
         }
         if let Some(next) = NEXT_EMIT_LOG.get() {
             next(edata);
@@ -96,22 +105,22 @@ unsafe extern "C-unwind" fn emit_log(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Whether a statement names a setting whose value can be a shared secret.
-fn sets_secret(statement: &[u8]) -> bool {
-    let names = |name: &[u8]| statement.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name));
-    names(b"pg_jwks.jwks") || names(b"pg_jwks.providers")
-}
-
 unsafe fn redact(field: &mut *mut c_char) {
     // SAFETY: the caller passes NULL or a C string.
     let Some(redacted) = (unsafe { bytes(*field) }).and_then(redaction::redacted) else {
         return;
     };
-    // The redacted text fits in place of a longer one, so nothing must be allocated; a token is longer than its mark.
-    // SAFETY: error reporting owns these strings, and they are writable up to their NUL.
+    // SAFETY: the caller passes a string of error reporting's.
+    unsafe { overwrite(*field, &redacted) }
+}
+
+/// Puts another text in place of one, as far as it fits: nothing must be allocated.
+unsafe fn overwrite(field: *mut c_char, text: &[u8]) {
+    // SAFETY: the caller passes a C string that error reporting owns; those are writable up to their NUL.
     unsafe {
-        std::ptr::copy_nonoverlapping(redacted.as_ptr().cast(), *field, redacted.len());
-        (*field).add(redacted.len()).write(0);
+        let length = text.len().min(CStr::from_ptr(field).count_bytes());
+        std::ptr::copy_nonoverlapping(text.as_ptr().cast(), field, length);
+        field.add(length).write(0);
     }
 }
 

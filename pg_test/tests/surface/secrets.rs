@@ -1,6 +1,8 @@
 //! `pg_jwks.jwks` and `pg_jwks.providers` can hold shared secrets.
 
 use std::sync::LazyLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use pg_test::{Alg, Cluster, SigningKey, jwks, pg_error};
 use serde_json::json;
@@ -130,9 +132,49 @@ fn connections_to_a_preloading_server_bring_no_setting() {
 }
 
 #[test]
+fn a_reload_that_changes_a_secret_does_not_log_it() {
+    let (secret, other) = (SigningKey::generate(Alg::Hs256, "k"), SigningKey::generate(Alg::Hs256, "k"));
+    let keys = |key: &SigningKey| jwks(&[key]).to_string();
+    let cluster = Cluster::options()
+        .setting("shared_preload_libraries", "pg_jwks")
+        .setting("pg_jwks.jwks", &keys(&other))
+        .setting("log_min_messages", "debug5")
+        .start();
+    let mark = cluster.log_mark();
+    let providers = json!([{ "issuer": "two", "jwks": jwks(&[&secret]) }]).to_string();
+    let mut admin = cluster.client();
+    for (name, value) in [
+        ("pg_jwks.jwks", keys(&secret)),
+        ("pg_jwks.PROVIDERS", providers),
+        ("pg_jwks.jwks_uri", "https://login.example.com/jwks".into()),
+    ] {
+        admin.batch_execute(&format!("ALTER SYSTEM SET {name} = '{value}'")).expect("ALTER SYSTEM");
+    }
+    cluster.reload();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let seen = || -> String { cluster.client().query_one("SHOW pg_jwks.jwks_uri", &[]).expect("SHOW").get(0) };
+    while seen().is_empty() {
+        assert!(Instant::now() < deadline, "the file is not read");
+        sleep(Duration::from_millis(10));
+    }
+    let log = cluster.log_since(mark);
+    for key in [&secret, &other] {
+        assert!(!log.contains(key.public_jwk()["k"].as_str().expect("a secret")), "the log has the secret");
+    }
+    // What changed is still said, and other values are.
+    for words in [
+        "parameter \"pg_jwks.jwks\" changed\n",
+        "parameter \"pg_jwks.providers\" changed\n",
+        "parameter \"pg_jwks.jwks_uri\" changed to \"https://login.example.com/jwks\"",
+    ] {
+        assert!(log.contains(words), "no {words} in {log}");
+    }
+}
+
+#[test]
 fn a_statement_that_sets_a_secret_is_not_logged() {
     let mark = SERVER.cluster.log_mark();
-    for setting in ["pg_jwks.jwks", "PG_JWKS.Providers"] {
+    for setting in ["pg_jwks.jwks", "PG_JWKS.Providers", "\"pg_jwks\" . \"jwks\""] {
         let statement = format!("SET {setting} = 'not for the log'");
         SERVER.cluster.client().batch_execute(&statement).expect_err("nonsense");
     }

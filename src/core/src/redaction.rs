@@ -29,6 +29,22 @@ pub fn has_token(text: &[u8]) -> bool {
     next_token(text, 0).is_some()
 }
 
+/// The settings whose values can be shared secrets.
+const SECRET_SETTINGS: [&str; 2] = ["pg_jwks.jwks", "pg_jwks.providers"];
+
+/// A setting whose value can be a shared secret, where the text names one, however it is spelt: SQL allows quotes and
+/// white space in names.
+pub fn secret_setting(text: &[u8]) -> Option<&'static str> {
+    let plain: Vec<u8> = text.iter().filter(|byte| **byte != b'"' && !byte.is_ascii_whitespace()).copied().collect();
+    // pg_jwks.jwks_uri is another setting.
+    let named = |name: &[u8]| {
+        plain.windows(name.len()).enumerate().any(|(at, window)| {
+            window.eq_ignore_ascii_case(name) && plain.get(at + name.len()).is_none_or(|next| *next != b'_')
+        })
+    };
+    SECRET_SETTINGS.into_iter().find(|name| named(name.as_bytes()))
+}
+
 /// The first token at or behind `from`.
 fn next_token(text: &[u8], from: usize) -> Option<Range<usize>> {
     let mut at = from;
@@ -104,6 +120,18 @@ mod tests {
         {
             assert_eq!(redacted(text.as_bytes()), None, "{text}");
             assert!(!has_token(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn settings_whose_values_are_secret_are_recognised() {
+        for text in ["SET pg_jwks.jwks = '{}'", "ALTER SYSTEM SET \"pg_jwks\" . \"jwks\" TO x", "(PG_JWKS.Jwks"] {
+            assert_eq!(secret_setting(text.as_bytes()), Some("pg_jwks.jwks"), "{text}");
+        }
+        assert_eq!(secret_setting(b"parameter \"pg_jwks.providers\" changed"), Some("pg_jwks.providers"));
+        assert_eq!(secret_setting(b"SET pg_jwks.jwks_uri = 'a'; SET pg_jwks.jwks = 'b'"), Some("pg_jwks.jwks"));
+        for text in ["", "SET pg_jwks.jwks_uri = 'https://a.example'", "pg_jwks.jwks_cache_ttl", "SELECT auth.jwks()"] {
+            assert_eq!(secret_setting(text.as_bytes()), None, "{text}");
         }
     }
 
