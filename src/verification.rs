@@ -69,7 +69,7 @@ pub fn warm_up() {
 
 fn providers(settings: &Settings) -> Result<&Providers, Rejection> {
     settings.providers.as_ref().map_err(|problem| {
-        Rejection::new(Reason::IssuerNotConfigured, problem.clone()).hint("Correct the settings of pg_jwks.")
+        Rejection::new(Reason::SettingsInvalid, problem.clone()).hint("Correct the settings of pg_jwks.")
     })
 }
 

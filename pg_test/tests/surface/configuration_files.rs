@@ -74,7 +74,7 @@ impl Configured {
     #[track_caller]
     fn names(&self, options: &str, name: &str) {
         let error = self.login(options).expect_err("refused");
-        assert_eq!(error.sqlstate, "55000", "{error:?}");
+        assert_eq!((&*error.sqlstate, &*error.message), ("55000", "JWT rejected: settings invalid"), "{error:?}");
         let detail = format!("The configured value of \"pg_jwks.{name}\" could not be applied.");
         assert_eq!(error.detail.as_deref(), Some(&*detail));
         assert!(error.hint.is_some(), "{error:?}");

@@ -117,6 +117,8 @@ reasons! {
     CriticalHeader => Rejected, Format, "critical header not understood";
     /// `alg` is `none`, unknown, or not in `pg_jwks.allowed_algorithms` (RFC 8725 §3.1).
     AlgorithmNotAllowed => Rejected, Algorithm, "algorithm not allowed";
+    /// The settings contradict each other, or one of them could not be applied.
+    SettingsInvalid => Unavailable, Issuer, "settings invalid";
     /// No issuer is configured at all.
     IssuerNotConfigured => Unavailable, Issuer, "no issuer configured";
     /// `iss` is missing or no configured issuer (RFC 8725 §3.8).

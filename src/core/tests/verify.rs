@@ -86,8 +86,8 @@ fn each_reason_is_given_where_it_alone_applies() {
         assert_eq!(only_failure(&findings), Some(reason.check()), "{reason:?} {findings:?}");
         assert!(seen.insert(reason), "{reason:?} twice");
     }
-    // What only the edge knows: NULL, and the roles of the database.
-    seen.extend([Reason::TokenMissing, Reason::RoleNotAccepted]);
+    // What only the edge knows: NULL, settings that do not fit, and the roles of the database.
+    seen.extend([Reason::TokenMissing, Reason::SettingsInvalid, Reason::RoleNotAccepted]);
     assert_eq!(seen, Reason::ALL.iter().copied().collect());
 }
 
@@ -113,6 +113,7 @@ fn malformed_tokens_and_unavailable_servers_are_no_rejections() {
             }
             "token missing" | "token too large" => Class::Malformed,
             text if text.ends_with("configured") || text.ends_with("unavailable") => Class::Unavailable,
+            "settings invalid" => Class::Unavailable,
             _ => Class::Rejected,
         };
         assert_eq!(reason.class(), class, "{reason:?}");
