@@ -9,7 +9,7 @@ use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
 use pg_jwks_core::claim_variables;
 use pg_jwks_core::claims::ClaimPath;
 use pg_jwks_core::membership_table::MembershipTable;
-use pg_jwks_core::policy::{Audience, Source, list};
+use pg_jwks_core::policy::{Audience, Source, check_scopes, list};
 use pg_jwks_core::providers::Providers;
 use pg_jwks_core::role_map::RoleMap;
 use pgrx::pg_sys;
@@ -70,15 +70,7 @@ check_hook!(
     |text| Algorithms::parse(text).map(drop),
     "Use a list such as RS256, ES256. Symmetric algorithms work with keys from pg_jwks.jwks or a file only."
 );
-check_hook!(
-    required_scope,
-    // RFC 6749 §3.3.
-    |text| match text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte)) {
-        true => Ok(()),
-        false => Err("A scope has a character that is not allowed in scopes.".into()),
-    },
-    "Separate scopes with spaces."
-);
+check_hook!(required_scope, check_scopes, "Separate scopes with spaces.");
 check_hook!(
     role_claim,
     |text| ClaimPath::parse(text).map(drop),

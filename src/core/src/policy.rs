@@ -124,14 +124,29 @@ impl Source {
     }
 }
 
-/// Whether the text is an `https:` or `http:` URL with a host and without spaces, credentials or fragment.
+/// Whether the text is an `https:` or `http:` URL with a host, with a port of 1 to 65535 or none, and without spaces,
+/// credentials or fragment.
 pub fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
         return false;
     };
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    // The colons of an IPv6 address are in brackets (RFC 3986 §3.2.2).
+    let port_from = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match authority[port_from..].split_once(':') {
+        Some((before, port)) => (&authority[..port_from + before.len()], Some(port)),
+        None => (authority, None),
+    };
+    let whole = match host.strip_prefix('[') {
+        Some(address) => address.len() > 1 && address.find(']') == Some(address.len() - 1),
+        None => !host.is_empty() && !host.contains(['[', ']']),
+    };
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    plain && !host.is_empty() && !host.starts_with(':') && !host.contains('@') && !text.contains('#')
+    plain && whole && port.is_none_or(is_port) && !authority.contains('@') && !text.contains('#')
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// The non-empty items of a comma-separated list, trimmed.
@@ -142,6 +157,14 @@ pub fn list(text: &str) -> Vec<String> {
 /// The scopes of a list separated by spaces or commas (`pg_jwks.required_scope`).
 pub fn scope_list(text: &str) -> Vec<String> {
     text.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+}
+
+/// Checks the characters of such a list (RFC 6749 §3.3). The error is a full sentence.
+pub fn check_scopes(text: &str) -> Result<(), String> {
+    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte)) {
+        true => Ok(()),
+        false => Err("A scope has a character that is not allowed in scopes.".into()),
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +182,10 @@ mod tests {
     #[test]
     fn uris() {
         assert!(matches!(Source::parse_uri("https://a.example/jwks"), Ok(Source::Url(_))));
+        for url in ["https://a.example:8443/jwks", "http://127.0.0.1:1?x=a:b", "https://[::1]:65535/", "https://[::1]"]
+        {
+            assert!(matches!(Source::parse_uri(url), Ok(Source::Url(_))), "{url}");
+        }
         for file in ["file:/etc/keys.pem", "file:///etc/keys.pem"] {
             assert!(
                 matches!(Source::parse_uri(file), Ok(Source::File(path)) if path.to_str() == Some("/etc/keys.pem"))
@@ -172,6 +199,16 @@ mod tests {
             "https:///x",
             "https://:443/",
             "https://u:p@a.example/",
+            "https://a.example:65536/",
+            "https://a.example:0/",
+            "https://a.example:/",
+            "https://a.example:+443/",
+            "https://a.example:https/",
+            "https://a.example:1:2/",
+            "https://[::1/",
+            "https://[::1]8443/",
+            "https://[::1]:99999/",
+            "https://::1/",
             "https://a b/",
             "https://a/#x",
             "file:keys.pem",

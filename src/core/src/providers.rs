@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::algorithm::Algorithms;
 use crate::bounds::MAX_PROVIDERS;
 use crate::claims::ClaimPath;
-use crate::policy::{Audience, Provider, Source, TokenType, list, scope_list};
+use crate::policy::{Audience, Provider, Source, TokenType, check_scopes, list, scope_list};
 use crate::time::Span;
 
 /// The trust settings as texts, `None` where unset.
@@ -163,11 +163,13 @@ impl Entry {
             provider.algorithms = Algorithms::parse(&algorithms.items(list).join(","))?;
         }
         if let Some(scope) = self.required_scope {
-            provider.required_scope = match scope {
-                Strings::One(text) => scope_list(&text),
+            provider.required_scope = match &scope {
+                Strings::One(text) => scope_list(text),
                 // Scopes have no spaces (RFC 6749 §3.3), so an item with one can only mean several.
-                Strings::Many(items) => items.join(" ").split_ascii_whitespace().map(str::to_owned).collect(),
+                Strings::Many(items) => items.join(" ").split(' ').map(str::to_owned).collect(),
             };
+            provider.required_scope.retain(|scope| !scope.is_empty());
+            provider.required_scope.iter().try_for_each(|scope| check_scopes(scope))?;
         }
         if let Some(path) = self.role_claim {
             provider.role_claim = path.claim_path()?;
@@ -283,6 +285,9 @@ mod tests {
             r#"[{"issuer":"a","jwks":"secret","jwks_uri":"https://a.example/"}]"#,
             r#"[{"issuer":"a","allowed_algorithms":"none"}]"#,
             r#"[{"issuer":"a","token_type":"id"}]"#,
+            r#"[{"issuer":"a","required_scope":"secret\\"}]"#,
+            r#"[{"issuer":"a","required_scope":["read","secr\u00e9t"]}]"#,
+            r#"[{"issuer":"a","required_scope":"a\tb"}]"#,
             r#"[{"issuer":7}]"#,
             "[",
         ] {
