@@ -53,16 +53,19 @@ pub fn fetch(origin: &Origin, validators: &Validators) -> Result<Outcome, String
             let keys = KeySet::parse(&document, trust(&origin.location))?;
             Ok(Outcome::Fetched(Fetched { keys, document, max_age: None, validators: Validators::default() }))
         }
-        Location::Url(url) => Http::new(&origin.network)?.keys(url, validators),
+        Location::Url(url) => Http::new(&origin.network, url)?.keys(url, validators),
         Location::Discovery(issuer) => {
-            let http = Http::new(&origin.network)?;
             let url = discovery::document_url(issuer);
+            let mut http = Http::new(&origin.network, &url)?;
             let Some(document) = http.document(&url, None)?.body else {
                 return Err(format!("GET {url} answered 304 to a request without condition."));
             };
             let url = discovery::jwks_uri(&document, issuer)?;
             if url.starts_with("http:") && !origin.network.allow_insecure_http {
                 return Err(format!("The discovery document names \"{url}\", which is without TLS."));
+            }
+            if url.starts_with("https:") && !issuer.starts_with("https:") {
+                http = Http { deadline: http.deadline, ..Http::new(&origin.network, &url)? };
             }
             http.keys(&url, validators)
         }
@@ -95,11 +98,14 @@ struct Http {
 }
 
 impl Http {
-    fn new(network: &Network) -> Result<Self, String> {
+    /// For `url`, and others of its scheme: without TLS no trust roots are read.
+    fn new(network: &Network, url: &str) -> Result<Self, String> {
+        let deadline = Instant::now() + network.fetch_timeout();
+        let roots = if url.starts_with("https:") { all_trust_roots(network)? } else { Vec::new() };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(provider)
-            .root_certs(RootCerts::new_with_certs(&all_trust_roots(network)?))
+            .root_certs(RootCerts::new_with_certs(&roots))
             .build();
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
@@ -112,7 +118,7 @@ impl Http {
             .user_agent(concat!("pg_jwks/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
-        Ok(Self { agent: config.into(), deadline: Instant::now() + network.fetch_timeout() })
+        Ok(Self { agent: config.into(), deadline })
     }
 
     fn keys(&self, url: &str, validators: &Validators) -> Result<Outcome, String> {
