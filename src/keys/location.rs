@@ -94,6 +94,11 @@ impl Location {
         }
     }
 
+    /// That keys cannot be had from here, and why, in full sentences.
+    pub fn problem(&self, error: &str) -> String {
+        format!("Keys could not be had from {self}. {error}")
+    }
+
     /// What an operator can do when keys cannot be had.
     pub fn hint(&self) -> &'static str {
         match self {

@@ -76,7 +76,7 @@ pub fn refresh(settings: &Settings, now: Timestamp) -> Result<(), String> {
             None => own::OwnKeys::new(now).refresh(&origin),
         };
         if let Err(error) = result {
-            problems.push(format!("Keys could not be had from {}. {error}", origin.location));
+            problems.push(origin.location.problem(&error));
         }
     }
     match problems.is_empty() {

@@ -73,6 +73,5 @@ pub fn origin(provider: &Provider, settings: &Settings) -> Result<Origin, Reject
 }
 
 fn unavailable(origin: &Origin, error: &str) -> Rejection {
-    let detail = format!("Keys could not be had from {}. {error}", origin.location);
-    Rejection::new(Reason::KeysUnavailable, detail).hint(origin.location.hint())
+    Rejection::new(Reason::KeysUnavailable, origin.location.problem(error)).hint(origin.location.hint())
 }
