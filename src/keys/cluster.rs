@@ -37,14 +37,14 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// What the worker may need beyond the bound of a fetch to say that it failed.
 const MOMENT: Duration = Duration::from_millis(500);
 
-const NO_SLOT: &str = "All slots of the shared key cache are in use, or the source's name is too long.";
+const NO_SLOT: &str = "All slots of the shared key cache are in use, or the source's name is too long. One whose source no session uses is free after ten minutes.";
 const NO_ANSWER: &str = "The worker that fetches keys did not answer.";
 
 /// The keys of an origin. Waits for the worker where there are none, or where they are overdue and the worker has not
 /// tried. A wait that is cancelled raises. The error is a full sentence.
 pub fn current(shared: Shared, origin: &Origin, now: Timestamp) -> Result<Arc<KeySet>, String> {
     let mut view = used(shared, origin, now)?;
-    if view.needs_fetch(now) {
+    if view.state.times().need_fetch(view.keys.is_some(), now) {
         ask(shared, origin, view.slot, Want::Keys);
         view = used(shared, origin, now)?;
     }
@@ -54,9 +54,7 @@ pub fn current(shared: Shared, origin: &Origin, now: Timestamp) -> Result<Arc<Ke
 /// Newer keys than those in force, where the cooldown allows to fetch them.
 pub fn newer(shared: Shared, origin: &Origin, now: Timestamp) -> Result<Option<Arc<KeySet>>, String> {
     let view = used(shared, origin, now)?;
-    let quiet_until = Timestamp::from_micros(view.state.quiet_until);
-    // Further ahead than the cooldown reaches it is from before the clock was set back.
-    if now < quiet_until && quiet_until <= now + origin.limits().cooldown {
+    if view.state.times().are_quiet(&origin.limits(), now) {
         return Ok(view.keys);
     }
     ask(shared, origin, view.slot, Want::Newer);
@@ -99,18 +97,8 @@ pub struct View {
 }
 
 impl View {
-    /// Whether there is something to wait for: no keys, or overdue ones, and a fetch that is due.
-    fn needs_fetch(&self, now: Timestamp) -> bool {
-        let expires = self.state.fetched.saturating_add(self.state.life);
-        let overdue = now.micros() >= expires && self.state.attempted < expires;
-        (self.keys.is_none() || overdue) && now.micros() >= self.state.due
-    }
-
     fn keys_in_force(self, origin: &Origin, now: Timestamp) -> Result<Arc<KeySet>, String> {
-        let limit = Span::from_micros(self.state.life).max(origin.limits().max_stale);
-        let fetched = Timestamp::from_micros(self.state.fetched);
-        // Keys from further ahead than they may be stale are from before the clock was set back.
-        let servable = now < fetched + limit && fetched < now + limit;
+        let servable = self.state.times().are_servable(&origin.limits(), now);
         match self.keys {
             Some(keys) if servable => Ok(keys),
             _ if !self.state.error.is_empty() => Err(self.state.error),
@@ -122,7 +110,7 @@ impl View {
 
 fn used(shared: Shared, origin: &Origin, now: Timestamp) -> Result<View, &'static str> {
     let view = view(shared, origin, now)?;
-    shared.touch(view.slot, now.micros());
+    shared.touch(view.slot, now);
     Ok(view)
 }
 
@@ -154,7 +142,7 @@ fn synced(shared: Shared, origin: &Origin, now: Timestamp, generation: u64, befo
         };
         return Some(Entry { generation, state, keys, ..before });
     }
-    let slot = shared.slot(&origin.descriptor(), now.micros(), (now - UNUSED).micros())?;
+    let slot = shared.slot(&origin.descriptor(), UNUSED, now)?;
     let (state, document) = shared.state(slot, 0)?;
     let keys = document.and_then(|document| parsed(origin, &document));
     Some(Entry { slot, generation, state, keys, silent_since: None })

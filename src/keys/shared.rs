@@ -5,9 +5,11 @@
 
 mod memory;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use pg_jwks_core::shared_cache::{self, Times};
+use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::pg_sys;
 
 use memory::{Guarded, MAX_DESCRIPTOR, MAX_SLOTS, Slot};
@@ -88,29 +90,32 @@ impl Shared {
         unsafe { (*memory::pointer()).generation.load(Ordering::Acquire) }
     }
 
-    /// Notes that a slot is in use. A second more or less does not matter, and saves the cache line of others.
-    pub fn touch(self, id: SlotId, now: i64) {
-        // SAFETY: as above.
-        let last_used = unsafe { &(&(*memory::pointer()).last_used)[id.index] };
-        if now.saturating_sub(last_used.load(Ordering::Relaxed)) >= 1_000_000 {
-            last_used.store(now, Ordering::Relaxed);
+    /// Notes that a slot is in use. Where that is no news it saves the cache line of others.
+    pub fn touch(self, id: SlotId, now: Timestamp) {
+        let last_used = last_used(id.index);
+        if shared_cache::is_news(Timestamp::from_micros(last_used.load(Ordering::Relaxed)), now) {
+            last_used.store(now.micros(), Ordering::Relaxed);
         }
+    }
+
+    /// Notes that a slot was not used after this moment: where the clock was set back it is as if it was used now.
+    pub fn bound_use(self, id: SlotId, now: Timestamp) {
+        last_used(id.index).fetch_min(now.micros(), Ordering::Relaxed);
     }
 
     /// Forgets that a slot was in use.
     pub fn forget_use(self, id: SlotId) {
-        // SAFETY: as above.
-        unsafe { (&(*memory::pointer()).last_used)[id.index].store(0, Ordering::Relaxed) };
+        last_used(id.index).store(0, Ordering::Relaxed);
     }
 
     /// When a slot was last in use.
     pub fn last_used(self, id: SlotId) -> i64 {
-        last_used(id.index)
+        last_used(id.index).load(Ordering::Relaxed)
     }
 
     /// The slot of an origin. A new one takes a free slot, or the one that was not used for the longest time, where
-    /// that was before `unused_since`. `None` where there is none, or the descriptor is too long.
-    pub fn slot(self, descriptor: &str, now: i64, unused_since: i64) -> Option<SlotId> {
+    /// that is longer than `unused`. `None` where there is none, or the descriptor is too long.
+    pub fn slot(self, descriptor: &str, unused: Span, now: Timestamp) -> Option<SlotId> {
         if descriptor.len() > MAX_DESCRIPTOR {
             return None;
         }
@@ -119,7 +124,7 @@ impl Shared {
         }
         let id = memory::write(|guarded, _| {
             // Somebody else may have been faster.
-            guarded.slot_of(descriptor).or_else(|| guarded.give(descriptor, now, unused_since))
+            guarded.slot_of(descriptor).or_else(|| guarded.give(descriptor, unused, now))
         })?;
         // Whoever waited for the former origin of the slot looks for a new one.
         broadcast();
@@ -262,6 +267,17 @@ impl Shared {
 }
 
 impl State {
+    /// Its times.
+    pub fn times(&self) -> Times {
+        Times {
+            fetched: Timestamp::from_micros(self.fetched),
+            life: Span::from_micros(self.life),
+            attempted: Timestamp::from_micros(self.attempted),
+            due: Timestamp::from_micros(self.due),
+            quiet_until: Timestamp::from_micros(self.quiet_until),
+        }
+    }
+
     fn of(slot: &Slot) -> Self {
         Self {
             serial: slot.serial,
@@ -291,11 +307,10 @@ impl Guarded {
     }
 
     /// Gives a slot to an origin.
-    fn give(&mut self, descriptor: &str, now: i64, unused_since: i64) -> Option<SlotId> {
+    fn give(&mut self, descriptor: &str, unused: Span, now: Timestamp) -> Option<SlotId> {
         let free = self.slots.iter().position(|slot| slot.tenancy == 0);
-        let oldest =
-            || (0..MAX_SLOTS).min_by_key(|index| last_used(*index)).filter(|index| last_used(*index) < unused_since);
-        let index = free.or_else(oldest)?;
+        let uses = || (0..MAX_SLOTS).map(|index| Timestamp::from_micros(last_used(index).load(Ordering::Relaxed)));
+        let index = free.or_else(|| shared_cache::reusable(uses(), unused, now))?;
         self.tenancies += 1;
         let slot = &mut self.slots[index];
         slot.tenancy = self.tenancies;
@@ -304,8 +319,7 @@ impl Guarded {
         (slot.attempted, slot.due, slot.quiet_until) = (0, 0, 0);
         slot.error.set("");
         (slot.wanted, slot.wanted_newer, slot.wanted_now, slot.answered) = (0, 0, 0, 0);
-        // SAFETY: the memory is there, and this part of it is atomic.
-        unsafe { (&(*memory::pointer()).last_used)[index].store(now, Ordering::Relaxed) };
+        last_used(index).store(now.micros(), Ordering::Relaxed);
         next_generation();
         Some(SlotId { index, tenancy: self.tenancies })
     }
@@ -342,9 +356,9 @@ impl Guarded {
     }
 }
 
-fn last_used(index: usize) -> i64 {
-    // SAFETY: the memory is there (`shared`), and this part of it is atomic.
-    unsafe { (&(*memory::pointer()).last_used)[index].load(Ordering::Relaxed) }
+fn last_used(index: usize) -> &'static AtomicI64 {
+    // SAFETY: the memory is there (`shared`) as long as the process, and this part of it is atomic.
+    unsafe { &(&(*memory::pointer()).last_used)[index] }
 }
 
 /// Called under the lock, so that whoever sees the new generation and then takes the lock sees what changed.

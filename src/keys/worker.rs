@@ -138,6 +138,7 @@ impl Worker {
         self.entries.retain(|id, _| slots.iter().any(|(slot, _)| slot == id));
         let mut next = now + NAP;
         for (id, descriptor) in slots {
+            self.shared.bound_use(id, now);
             if let Some(mut entry) = self.entries.remove(&id).or_else(|| self.opened(id, descriptor, now)) {
                 next = next.min(self.tend(id, &mut entry, now));
                 self.entries.insert(id, entry);
@@ -156,7 +157,7 @@ impl Worker {
             origins.filter(|location| location.insecure_url().is_none() || settings.network.allow_insecure_http);
         let configured: Vec<_> = usable.map(|location| Origin::new(location, &settings).descriptor()).collect();
         for descriptor in &configured {
-            if self.shared.slot(descriptor, now.micros(), (now - IDLE).micros()).is_none() {
+            if self.shared.slot(descriptor, IDLE, now).is_none() {
                 warning!("pg_jwks: no slot of the shared key cache is free for {descriptor}");
             }
         }
@@ -215,7 +216,7 @@ impl Worker {
         self.harvest(id, entry, now);
         let configured = self.configured.contains(&entry.descriptor);
         if configured {
-            self.shared.touch(id, now.micros());
+            self.shared.touch(id, now);
         }
         let in_use = configured || self.shared.last_used(id) > (now - IDLE).micros();
         let request = self.shared.open_request(id);

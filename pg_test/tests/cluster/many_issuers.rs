@@ -137,8 +137,20 @@ fn sources_beyond_the_slots_are_refused_in_words_and_none_gets_the_keys_of_anoth
     admin.batch_execute("SET pg_jwks.jwks_max_stale = '9999s'").expect("SET");
     let error = init(&mut admin, &token(&key, issuer.url())).expect_err("no slot is free");
     assert_eq!(error.sqlstate, "55000");
-    assert!(error.detail.as_deref().is_some_and(|detail| detail.contains("slots")), "{error:?}");
+    let words = "All slots of the shared key cache are in use";
+    assert!(error.detail.as_deref().is_some_and(|detail| detail.contains(words)), "{error:?}");
+    assert!(error.hint.is_some(), "{error:?}");
+    let log = cluster.log();
+    assert!(log.lines().any(|line| line.contains("pg_jwks audit") && line.contains(words)), "{log}");
+    // All of them were used just now, so the server's own settings get none either, and the log says so.
+    let mark = cluster.log_mark();
+    cluster.client().batch_execute("ALTER SYSTEM SET pg_jwks.issuer = 'https://login.example.com/'").expect("SET");
+    cluster.reload();
+    let words = "no slot of the shared key cache is free for";
+    eventually("the warning", || cluster.log_since(mark).contains(words).then_some(()));
+    let mark = cluster.log_mark();
     accepted(&mut session, &token(&key, issuer.url()));
+    assert!(!cluster.log_since(mark).contains("slot"), "sources that have a slot keep it");
     let error = init(&mut session, &token(&other, issuer.url())).expect_err("a forgery");
     assert_eq!(error.message, "JWT rejected: signature invalid");
     assert!(sees(&mut session).is_empty());

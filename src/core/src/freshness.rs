@@ -118,6 +118,25 @@ impl CachedKeys {
         self.failure.as_ref().map_or(refresh, |failure| refresh.max(failure.retry(limits)))
     }
 
+    /// The same for a process that also fetches when it is asked to, and last did at `attempted`: at once where it never
+    /// did, or where the clock was set back since, for then nothing else is known; after that with the cooldown between
+    /// attempts, until keys of this clock are there.
+    pub fn due_after(&self, attempted: Option<Timestamp>, now: Timestamp, limits: &Limits) -> Timestamp {
+        match attempted {
+            Some(attempted) if attempted <= now => match self.fetched_at() {
+                Some(fetched) if fetched > now => attempted + limits.cooldown,
+                _ => self.due(limits),
+            },
+            _ => now,
+        }
+    }
+
+    /// Whether there are keys that have not expired. Those from ahead of the present have.
+    pub fn is_fresh(&self, now: Timestamp, limits: &Limits) -> bool {
+        let fetched = self.fetched_at().is_some_and(|fetched| fetched <= now);
+        fetched && self.expires(limits).is_some_and(|expires| now < expires)
+    }
+
     /// The keys that are held, fresh or not.
     pub fn keys(&self) -> Option<Arc<KeySet>> {
         self.held.as_ref().map(|held| held.keys.clone())

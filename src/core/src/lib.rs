@@ -28,6 +28,7 @@ pub mod providers;
 pub mod redaction;
 pub mod rejection;
 pub mod role_map;
+pub mod shared_cache;
 pub mod time;
 pub mod token;
 pub mod token_cache;

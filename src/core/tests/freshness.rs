@@ -306,3 +306,27 @@ proptest! {
         prop_assert!(fetches <= first + now.since(NOW).seconds() / 30, "{} in {}", fetches, now.since(NOW));
     }
 }
+
+#[test]
+fn a_process_that_fetches_unasked_begins_at_once_and_then_keeps_to_the_life_of_its_keys() {
+    let held = fetched(None);
+    assert_eq!(CachedKeys::default().due_after(None, at(0), &limits()), at(0));
+    assert_eq!(held.due_after(None, at(5), &limits()), at(5), "stored keys do not hold up the first fetch");
+    assert_eq!(held.due_after(Some(at(0)), at(5), &limits()), held.due(&limits()));
+    assert!(held.is_fresh(at(0), &limits()) && held.is_fresh(before(HOUR), &limits()));
+    assert!(!held.is_fresh(at(HOUR), &limits()) && !CachedKeys::default().is_fresh(at(0), &limits()));
+}
+
+#[test]
+fn a_process_that_fetches_unasked_does_so_when_the_clock_was_set_back() {
+    let held = fetched(None);
+    assert!(!held.is_fresh(before(0), &limits()));
+    // Once at once, although nothing is due by the former clock for a day; and where that brings nothing, again and again.
+    let now = at(-24 * HOUR);
+    assert_eq!(held.due_after(Some(at(0)), now, &limits()), now);
+    assert_eq!(held.due_after(Some(now), now, &limits()), now + limits().cooldown);
+    let mut newer = held.clone();
+    newer.fetched(SETS[1].clone(), None, now, &limits());
+    assert!(newer.is_fresh(now, &limits()));
+    assert_eq!(newer.due_after(Some(now), now, &limits()), newer.due(&limits()));
+}

@@ -40,22 +40,13 @@ impl Entry {
 
     /// When the next fetch is due: at once where there was none yet, even if stored keys are there.
     pub fn due(&self, now: Timestamp) -> Timestamp {
-        let limits = self.origin.limits();
-        let attempted = Timestamp::from_micros(self.attempted);
-        if self.attempted == 0 || attempted > now {
-            return now;
-        }
-        // The clock was set back, and what is due by it is far ahead.
-        if self.cached.fetched_at().is_some_and(|fetched| fetched > now) {
-            return attempted + limits.cooldown;
-        }
-        self.cached.due(&limits)
+        let attempted = Some(self.attempted).filter(|micros| *micros != 0).map(Timestamp::from_micros);
+        self.cached.due_after(attempted, now, &self.origin.limits())
     }
 
     /// Whether there are keys that have not expired.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        let fetched = self.cached.fetched_at().is_some_and(|fetched| fetched <= now);
-        fetched && self.cached.expires(&self.origin.limits()).is_some_and(|expires| now < expires)
+        self.cached.is_fresh(now, &self.origin.limits())
     }
 
     /// Whether a request is reason to fetch now.
