@@ -2,7 +2,9 @@
 
 use pg_test::{Alg, SigningKey, jwks};
 
-use crate::app::{App, CLUSTER, accepted, key_unknown, last_error, refresh, token};
+use crate::app::{
+    App, CLUSTER, accepted, eventually, init, key_unknown, last_error, preloaded, refresh, started, token,
+};
 
 const ISSUER: &str = "air-gapped";
 
@@ -42,12 +44,47 @@ fn keys_from_a_file_are_read_again_when_asked_for() {
     }
 }
 
+/// The first SQL block of a section of the README.
+fn readme_sql(heading: &str) -> String {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("README.md");
+    let section = readme.split(heading).nth(1).expect("the section");
+    section.split("```sql").nth(1).and_then(|rest| rest.split("```").next()).expect("SQL").trim().to_owned()
+}
+
+/// The statement with `what` in it replaced.
+#[track_caller]
+fn with(statement: &str, what: &str, by: &str) -> String {
+    assert!(statement.contains(what), "no {what} in {statement}");
+    statement.replace(what, by)
+}
+
+#[test]
+fn the_statements_of_the_readme_serve_a_server_without_a_network() {
+    let cluster = started(preloaded().setting("pg_jwks.issuer", ISSUER));
+    let (in_file, in_setting) = (SigningKey::generate(Alg::Es256, "file"), SigningKey::generate(Alg::Rs256, "setting"));
+    let path = cluster.write_file("air-gapped.json", &jwks(&[&in_file]).to_string());
+    let sql = readme_sql("### Without a network");
+    let [file, setting] = sql.lines().collect::<Vec<_>>()[..] else { panic!("two statements, not {sql}") };
+    let keys = in_setting.public_jwk().to_string();
+    let app = App::new(&cluster, &[]);
+    for (statement, key) in [
+        (with(file, "/etc/postgresql/keys.json", &path.display().to_string()), &in_file),
+        // It wins over pg_jwks.jwks_uri.
+        (with(setting, " ... ", &keys), &in_setting),
+    ] {
+        cluster.client().batch_execute(&statement).expect(&statement);
+        cluster.reload();
+        // A new session has the new settings once the postmaster has read them.
+        eventually(&statement, || init(&mut app.connect(), &token(key, ISSUER)).ok());
+        accepted(&mut app.connect(), &token(key, ISSUER));
+    }
+    key_unknown(&mut app.connect(), &token(&in_file, ISSUER));
+}
+
 #[test]
 fn the_monitoring_queries_of_the_readme_run() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("README.md");
-    let section = readme.split("### Monitoring").nth(1).expect("the section");
-    let queries = section.split("```sql").nth(1).and_then(|rest| rest.split("```").next()).expect("queries");
+    let queries = readme_sql("### Monitoring");
     let app = App::new(&CLUSTER, &[]);
     CLUSTER.client().batch_execute(&format!("GRANT pg_monitor TO {}", app.role())).expect("GRANT");
-    app.connect().batch_execute(queries).expect("queries that run");
+    app.connect().batch_execute(&queries).expect("queries that run");
 }
