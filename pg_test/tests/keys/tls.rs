@@ -52,6 +52,22 @@ fn a_private_authority_is_trusted_where_ca_file_says_so() {
 }
 
 #[test]
+fn trust_roots_are_read_for_tls_only() {
+    let path = CLUSTER.write_file("short-lived.pem", &AUTHORITY.pem());
+    let (plain, secure) = (Issuer::start(), issuer_with(&good_certificate()));
+    plain.publish(&[&KEY]);
+    let sessions = [&plain, &secure].map(|issuer| {
+        let mut session = App::of(issuer, &[("ca_file", path.to_str().expect("UTF-8"))]).connect();
+        session.batch_execute("SELECT auth.init()").expect("the library is loaded");
+        session
+    });
+    fs::remove_file(&path).expect("removed");
+    let [mut over_http, mut over_tls] = sessions;
+    accepted(&mut over_http, &token(&KEY, plain.url()));
+    unavailable(&mut over_tls, &token(&KEY, secure.url()), "pg_jwks.ca_file");
+}
+
+#[test]
 fn an_issuer_that_does_not_prove_who_it_is_gets_no_request() {
     let trusted = ca_file("trusted.pem", &AUTHORITY);
     let other = ca_file("other.pem", &Authority::new());
