@@ -11,6 +11,13 @@ pub fn rss_kib(pid: i32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number")
 }
 
+/// The memory of a process that is its own: neither files nor what processes share.
+pub fn anonymous_kib(pid: i32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("a running process");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).expect("Anonymous in /proc");
+    line.trim().trim_end_matches(" kB").parse().expect("Anonymous is a number")
+}
+
 /// Bytes held by all memory contexts of the backend that serves `client`.
 pub fn memory_contexts(client: &mut Client) -> i64 {
     let query = "SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts";

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod error;
 pub mod issuer;
 pub mod keys;
+pub mod login;
 pub mod tls;
 
 pub use cluster::Cluster;

@@ -1,14 +1,15 @@
 //! Servers with the library preloaded, and applications on them: roles with settings of their own.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pg_test::cluster::Options;
-use pg_test::{Cluster, Issuer, PgError, SigningKey, claims, pg_error};
+use pg_test::login::unique;
+use pg_test::{Cluster, Issuer, PgError, pg_error};
 use postgres::Client;
-use serde_json::json;
+
+pub use pg_test::login::{accepted, init, sees, token};
 
 /// The server of the tests that leave it as it is. Its own settings name no issuer.
 pub static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| started(preloaded()));
@@ -93,38 +94,6 @@ impl<'c> App<'c> {
     pub fn role(&self) -> &str {
         &self.role
     }
-}
-
-pub fn unique() -> usize {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    COUNT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// A good token of alice's, unlike all others.
-pub fn token(key: &SigningKey, iss: &str) -> String {
-    let mut claims = claims(iss, "alice");
-    claims["jti"] = json!(unique());
-    key.sign(&claims)
-}
-
-/// Asks for the identity of a token.
-pub fn init(client: &mut Client, token: &str) -> Result<(), PgError> {
-    client.execute("SELECT auth.jwt_session_init($1)", &[&token]).map(drop).map_err(|error| pg_error(&error))
-}
-
-/// Whose notes the session sees.
-pub fn sees(client: &mut Client) -> Vec<String> {
-    let rows = client.query("SELECT owner FROM note ORDER BY owner", &[]).expect("SELECT");
-    rows.iter().map(|row| row.get(0)).collect()
-}
-
-/// The token is accepted, and is alice's.
-#[track_caller]
-pub fn accepted(client: &mut Client, token: &str) {
-    if let Err(error) = init(client, token) {
-        panic!("a good token is refused: {error:?}");
-    }
-    assert_eq!(sees(client), ["alice"]);
 }
 
 /// The token is refused with this SQLSTATE and reason, and then there is no identity.

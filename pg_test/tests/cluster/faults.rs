@@ -66,7 +66,7 @@ fn without_good_keys_every_fault_refuses_with_its_reason() {
         issuer.set_fault(fault.clone());
         // Under other settings it is another source, about which nothing is known.
         let app = App::of(&CLUSTER, &issuer, SETTINGS);
-        app.set("jwks_max_stale", &format!("{}s", 1000 + crate::app::unique()));
+        app.set("jwks_max_stale", &format!("{}s", 1000 + pg_test::login::unique()));
         let error = unavailable(&mut app.connect(), &token(&key, issuer.url()));
         assert!(error.detail.as_deref().is_some_and(|detail| detail.contains(words)), "{fault:?}: {error:?}");
     }

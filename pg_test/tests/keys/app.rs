@@ -1,11 +1,12 @@
 //! Applications: roles with settings of their own, which share one server and one table under RLS.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pg_test::{Cluster, Issuer, PgError, SigningKey, claims, pg_error};
+use pg_test::login::unique;
+use pg_test::{Cluster, Issuer, PgError, pg_error};
 use postgres::Client;
-use serde_json::json;
+
+pub use pg_test::login::{accepted, init, sees, token};
 
 /// The server. The library is not preloaded, so each backend loads it at its first call.
 pub static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
@@ -76,38 +77,6 @@ impl App {
 /// What follows SET.
 pub fn assignment(name: &str, value: &str) -> String {
     format!("pg_jwks.{name} = '{}'", value.replace('\'', "''"))
-}
-
-fn unique() -> usize {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    COUNT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// A good token of alice's, unlike all others.
-pub fn token(key: &SigningKey, iss: &str) -> String {
-    let mut claims = claims(iss, "alice");
-    claims["jti"] = json!(unique());
-    key.sign(&claims)
-}
-
-/// Asks for the identity of a token.
-pub fn init(client: &mut Client, token: &str) -> Result<(), PgError> {
-    client.execute("SELECT auth.jwt_session_init($1)", &[&token]).map(drop).map_err(|error| pg_error(&error))
-}
-
-/// Whose notes the session sees.
-pub fn sees(client: &mut Client) -> Vec<String> {
-    let rows = client.query("SELECT owner FROM note ORDER BY owner", &[]).expect("SELECT");
-    rows.iter().map(|row| row.get(0)).collect()
-}
-
-/// The token is accepted, and is alice's.
-#[track_caller]
-pub fn accepted(client: &mut Client, token: &str) {
-    if let Err(error) = init(client, token) {
-        panic!("a good token is refused: {error:?}");
-    }
-    assert_eq!(sees(client), ["alice"]);
 }
 
 /// The token is refused with this SQLSTATE, reason and words in the DETAIL, and then there is no identity.
