@@ -17,8 +17,8 @@ const SESSIONS: usize = 16;
 /// What a refresh may take until all backends see it, on a busy machine.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What allocators may need for threads and for fragments. A kilobyte lost with each token would be more in a minute.
-const GROWTH_KIB: u64 = 2048;
+/// What allocators may need for fragments. A hundred bytes lost with each token would be more in a minute.
+const GROWTH_KIB: u64 = 512;
 
 /// A token, and when the key that signed it was published or withdrawn.
 struct Issued {
