@@ -102,3 +102,22 @@ GRANT EXECUTE ON FUNCTION auth.jwks(), auth.jwt_counters() TO pg_monitor;
 GRANT SELECT ON auth.jwt_stats TO pg_monitor;
 
 GRANT USAGE ON SCHEMA auth TO PUBLIC;
+
+-- Tenants
+
+CREATE FUNCTION auth.tenant_id() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_tenant_id';
+COMMENT ON FUNCTION auth.tenant_id() IS 'The current tenant; NULL without one';
+
+CREATE FUNCTION auth.tenant_ids() RETURNS text[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_tenant_ids';
+COMMENT ON FUNCTION auth.tenant_ids() IS 'Every tenant that the user belongs to; NULL without identity';
+
+CREATE FUNCTION auth.set_tenant(tenant text, is_local boolean DEFAULT false) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'set_tenant_wrapper';
+COMMENT ON FUNCTION auth.set_tenant(text, boolean) IS
+    'Chooses one of the user''s tenants, for the session or for the transaction where is_local; NULL takes the choice back';
+
+CREATE FUNCTION public.get_current_user_tenant_id() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_tenant_uuid';
+COMMENT ON FUNCTION public.get_current_user_tenant_id() IS 'The current tenant as uuid; NULL without one';

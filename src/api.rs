@@ -14,7 +14,7 @@ use crate::identity::{self, utf8, with_derived};
 use crate::readers::unexpired_identity;
 use crate::settings::SessionScope;
 use crate::statistics::{count, counters};
-use crate::{audit, privileges, report, session, settings, verification};
+use crate::{audit, privileges, report, session, settings, tenant, verification};
 
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
@@ -102,6 +102,12 @@ fn has_role(role: Option<&[u8]>) -> bool {
         let provider = settings.provider_of(&derived.claims);
         provider.is_some_and(|provider| derived.claims.has_role(&provider.role_claim, &role))
     })
+}
+
+/// `auth.set_tenant(tenant text, is_local boolean)`. NULL and the empty string take the choice back.
+#[pg_extern(sql = false)]
+fn set_tenant(tenant: Option<&[u8]>, is_local: Option<bool>) {
+    tenant::choose(tenant.filter(|tenant| !tenant.is_empty()), is_local.unwrap_or(false));
 }
 
 /// `auth.jwt_explain(token text)`.

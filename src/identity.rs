@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
+use std::ptr;
 use std::rc::Rc;
 
 use pg_jwks_core::claims::ClaimSet;
@@ -97,14 +98,27 @@ pub fn utf8(text: &[u8]) -> Option<Cow<'_, str>> {
     converted.to_str().ok().map(|text| Cow::Owned(text.to_owned()))
 }
 
-/// Text of a claim in the encoding of the database. Raises 22P05 where it has no such characters.
-pub fn server_text(text: &str) -> CString {
-    let Ok(utf8) = CString::new(text) else { report::raise_not_representable(&encoding()) };
-    let Ok(length) = i32::try_from(text.len()) else { unreachable!("a token is at most 16 KiB") };
-    // SAFETY: the text has this length; the result is the text itself or a new C string in the current context.
-    unsafe {
-        CStr::from_ptr(pg_sys::pg_any_to_server(utf8.as_ptr(), length, pg_sys::pg_enc::PG_UTF8 as i32)).to_owned()
+/// Text of a claim in the database's encoding, which can hold it (see [`check_representable`]).
+pub fn server_encoded(text: &str) -> Vec<u8> {
+    let Ok(length) = i32::try_from(text.len()) else { unreachable!("a token is smaller") };
+    if text.is_ascii() {
+        return text.into();
     }
+    // SAFETY: the text has this length, and is not empty. The result is the text itself where nothing is to convert,
+    // and then has no NUL, or a new C string in the current context.
+    unsafe {
+        let from = text.as_ptr().cast();
+        let converted = pg_sys::pg_any_to_server(from, length, pg_sys::pg_enc::PG_UTF8 as i32);
+        match ptr::eq(converted, from) {
+            true => text.into(),
+            false => CStr::from_ptr(converted).to_bytes().into(),
+        }
+    }
+}
+
+/// The same as a C string.
+pub fn server_text(text: &str) -> CString {
+    CString::new(server_encoded(text)).unwrap_or_else(|_| report::raise_not_representable(&encoding()))
 }
 
 fn derive(serial: u64, json: &str) {
@@ -123,18 +137,31 @@ fn derive(serial: u64, json: &str) {
     }
 }
 
+/// The bytes of a by-reference datum; `length` is its type's, -1 for a varlena.
+///
+/// # Safety
+///
+/// The datum must point to a value of that length, which must outlive the slice.
+pub unsafe fn bytes<'a>(datum: pg_sys::Datum, length: i32) -> &'a [u8] {
+    let from: *const u8 = datum.cast_mut_ptr();
+    // SAFETY: by contract the value has this length.
+    unsafe {
+        let size = usize::try_from(length).unwrap_or_else(|_| pgrx::varsize_any(from.cast()));
+        std::slice::from_raw_parts(from, size)
+    }
+}
+
 /// A copy of a by-reference datum in `context`; `length` is its type's, -1 for a varlena.
 ///
 /// # Safety
 ///
 /// The datum must point to a value of that length.
 pub unsafe fn copied(datum: pg_sys::Datum, length: i32, context: pg_sys::MemoryContext) -> pg_sys::Datum {
-    let from: *const u8 = datum.cast_mut_ptr();
     // SAFETY: by contract the value has this length, and the new block is as large.
     unsafe {
-        let size = usize::try_from(length).unwrap_or_else(|_| pgrx::varsize_any(from.cast()));
-        let to = pg_sys::MemoryContextAlloc(context, size).cast::<u8>();
-        std::ptr::copy_nonoverlapping(from, to, size);
+        let from = bytes(datum, length);
+        let to = pg_sys::MemoryContextAlloc(context, from.len()).cast::<u8>();
+        ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
         pg_sys::Datum::from(to)
     }
 }

@@ -1,7 +1,7 @@
 //! pg_jwks: verified JWT identities for PostgreSQL row-level security.
 //!
 //! The verification itself is in the crate `pg_jwks_core`. This crate is its PostgreSQL edge, and arrows run one way:
-//! core ← settings ← keys, session ← api.
+//! core ← settings ← keys, session ← tenant ← api.
 //!
 //! The SQL that the extension installs is `sql/pg_jwks--VERSION.sql`.
 
@@ -10,6 +10,7 @@ mod api;
 mod audit;
 mod claim_variables;
 mod clock;
+mod guarded_setting;
 mod hooks;
 mod identity;
 mod keys;
@@ -20,6 +21,7 @@ mod request_claims;
 mod session;
 mod settings;
 mod statistics;
+mod tenant;
 mod verification;
 
 use pgrx::prelude::*;
@@ -32,6 +34,7 @@ pgrx::pg_module_magic!();
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
     session::define();
+    tenant::define();
     settings::reserve_prefix();
     claim_variables::define();
     hooks::install();

@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
 
 use crate::clock::POSTGRES_EPOCH_MICROS;
-use crate::identity::{Derived, copied, with_derived};
+use crate::identity::{Derived, bytes, copied, with_derived};
 use crate::report::raise_expired;
 use crate::session::{Identity, identity};
 use crate::{request_claims, settings};
@@ -22,8 +22,8 @@ unsafe extern "C-unwind" {
     safe fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
 }
 
-/// A claim in PostgreSQL's type.
-enum Value {
+/// A value in PostgreSQL's type.
+pub enum Value {
     /// Passed by value.
     Plain(pg_sys::Datum),
     /// Passed by reference, of this length; -1 for a varlena.
@@ -31,7 +31,17 @@ enum Value {
 }
 
 impl Value {
-    fn datum_in(self, context: pg_sys::MemoryContext) -> pg_sys::Datum {
+    /// Whether a datum that the same function returned before is this value.
+    pub fn equals(&self, datum: pg_sys::Datum) -> bool {
+        match self {
+            Self::Plain(own) => *own == datum,
+            // SAFETY: the projections below give each value the length of its type.
+            Self::Reference(own, length) => unsafe { bytes(*own, *length) == bytes(datum, *length) },
+        }
+    }
+
+    /// The datum, in a memory context of that life.
+    pub fn datum_in(self, context: pg_sys::MemoryContext) -> pg_sys::Datum {
         match self {
             Self::Plain(datum) => datum,
             // SAFETY: the projections below give each value the length of its type.
@@ -118,6 +128,9 @@ unsafe fn first_call(fcinfo: pg_sys::FunctionCallInfo, identity: Identity, proje
 /// Exports a reader as a function of PostgreSQL's version-1 calling convention.
 macro_rules! reader {
     ($symbol:ident, $info:ident, $project:expr) => {
+        reader!($symbol, $info, read, $project);
+    };
+    ($symbol:ident, $info:ident, $read:path, $project:expr) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
@@ -130,10 +143,12 @@ macro_rules! reader {
         #[pg_guard]
         pub unsafe extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
             // SAFETY: PostgreSQL calls this with a call frame.
-            unsafe { read(fcinfo, $project) }
+            unsafe { $read(fcinfo, $project) }
         }
     };
 }
+
+pub(crate) use reader;
 
 reader!(pg_jwks_jwt, pg_finfo_pg_jwks_jwt, |_, claims| Some(Value::Reference(claims.jsonb, -1)));
 reader!(pg_jwks_user_id, pg_finfo_pg_jwks_user_id, |_, claims| text(claims, "sub"));

@@ -18,6 +18,7 @@ use pg_jwks_core::claims::ClaimSet;
 use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
+use crate::guarded_setting;
 use crate::report::refuse_setting;
 
 const NAME: &CStr = c"pg_jwks.session";
@@ -131,7 +132,7 @@ impl Attempt {
         };
         PENDING.set(Some((value.clone(), expires)));
         let _pending = ClearPending;
-        assign_value(value.as_ptr(), is_local);
+        guarded_setting::assign(NAME, Some(&value), is_local);
         STATE.with(|state| state.revoked.set(self.revoked_before));
         std::mem::forget(self);
     }
@@ -140,7 +141,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         // SAFETY: without an identity the value is NULL or empty, so a non-empty one is a copy that guc.c made for
-        // `assign_value`.
+        // `set`.
         unsafe { erase(VALUE.0.get()) };
     }
 }
@@ -155,28 +156,7 @@ impl Drop for ClearPending {
 
 /// Back to the identity that the session began with: none, or that of its login.
 pub fn clear() {
-    assign_value(ptr::null(), false);
-}
-
-fn assign_value(value: *const c_char, is_local: bool) {
-    let action = match is_local {
-        true => pg_sys::GucAction::GUC_ACTION_LOCAL,
-        false => pg_sys::GucAction::GUC_ACTION_SET,
-    };
-    // SAFETY: both strings outlive the call, which copies what it keeps. It raises where a setting cannot be changed,
-    // in a parallel operation for example.
-    unsafe {
-        pg_sys::set_config_option(
-            NAME.as_ptr(),
-            value,
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            action,
-            true,
-            0,
-            false,
-        );
-    }
+    guarded_setting::assign(NAME, None, false);
 }
 
 unsafe extern "C-unwind" fn check(

@@ -174,6 +174,12 @@ pub fn current() -> Rc<Settings> {
     })
 }
 
+/// Another number after each change of a setting.
+#[inline]
+pub fn generation() -> u64 {
+    GENERATION.get()
+}
+
 /// The allowed clock skew in microseconds, read at each statement.
 pub fn leeway_micros() -> i64 {
     i64::from(LEEWAY.get()) * 1_000_000

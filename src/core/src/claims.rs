@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
+use crate::token_cache::{Digest, digest};
 
 /// The members of a payload.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +119,29 @@ impl ClaimSet {
         }
     }
 
+    /// The identifiers at `path`, each once: a string that is not empty, a whole number of at most 64 bits, or an array
+    /// of them. Anything else names nothing.
+    pub fn identifiers_at(&self, path: &ClaimPath) -> Vec<String> {
+        let values = match self.at(path) {
+            Some(Value::Array(list)) => list.as_slice(),
+            Some(value) => std::slice::from_ref(value),
+            None => &[],
+        };
+        let mut identifiers = Vec::new();
+        for identifier in values.iter().filter_map(identifier) {
+            if !identifiers.contains(&identifier) {
+                identifiers.push(identifier);
+            }
+        }
+        identifiers
+    }
+
+    /// A digest of `iss` and `sub`, which together name one user (RFC 7519 §4.1.2). `None` where one is missing.
+    pub fn subject_digest(&self) -> Option<Digest> {
+        let subject = Value::from(vec![self.text("iss")?, self.text("sub")?]);
+        Some(digest(subject.to_string().as_bytes()))
+    }
+
     /// The values of `aud`: a string or an array of them (RFC 7519 §4.1.3).
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.claim("aud").into_iter().flat_map(strings)
@@ -133,7 +157,17 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
     one.into_iter().chain(many.iter().filter_map(Value::as_str))
 }
 
-fn uuid(text: &str) -> Option<[u8; 16]> {
+fn identifier(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        // A fraction or an exponent has many spellings, and a larger number has lost digits on the way.
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Reads a UUID in the form of RFC 9562 §4; `None` for any other spelling.
+pub fn uuid(text: &str) -> Option<[u8; 16]> {
     const HYPHENS: [usize; 4] = [8, 13, 18, 23];
     let text = text.as_bytes();
     if text.len() != 36 {
@@ -213,6 +247,39 @@ mod tests {
         for no in [json!({}), json!({"read_only": null}), json!({"read_only": false}), json!({"read_only": "false"})] {
             assert!(!set(no.clone()).restricts(&path), "{no}");
         }
+    }
+
+    #[test]
+    fn identifiers_are_strings_and_whole_numbers() {
+        let large = serde_json::from_str::<Value>("123456789012345678901234567890").unwrap();
+        let claims = set(json!({
+            "s": "a", "n": 42, "negative": -7, "most": u64::MAX, "list": ["b", 7, "a", "7", "b"], "mixed": ["a", {}, [], null, true, ""],
+            "empty": "", "none": [], "null": null, "yes": true, "object": {"id": "a"}, "fraction": 1.5, "whole": 1.0, "large": large,
+        }));
+        let at = |path: &str| claims.identifiers_at(&ClaimPath::parse(path).unwrap());
+        assert_eq!(at("s"), ["a"]);
+        assert_eq!(at("n"), ["42"]);
+        assert_eq!(at("negative"), ["-7"]);
+        assert_eq!(at("most"), ["18446744073709551615"]);
+        assert_eq!(at("list"), ["b", "7", "a"]);
+        assert_eq!(at("mixed"), ["a"]);
+        assert_eq!(at("object.id"), ["a"]);
+        for nothing in ["empty", "none", "null", "yes", "object", "fraction", "whole", "large", "missing"] {
+            assert_eq!(at(nothing), [""; 0], "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_digest_names_one_user() {
+        let of = |iss: &str, sub: &str| set(json!({"iss": iss, "sub": sub, "exp": 1})).subject_digest();
+        assert_eq!(of("a", "b"), set(json!({"iss": "a", "sub": "b"})).subject_digest());
+        assert!(of("a", "b").is_some());
+        for (iss, sub) in [("a", "c"), ("b", "a"), ("ab", ""), ("", "ab"), ("a\",\"b", "")] {
+            assert_ne!(of("a", "b"), of(iss, sub), "{iss} {sub}");
+        }
+        assert_eq!(set(json!({"iss": "a"})).subject_digest(), None);
+        assert_eq!(set(json!({"sub": "a"})).subject_digest(), None);
+        assert_eq!(set(json!({"iss": "a", "sub": 7})).subject_digest(), None);
     }
 
     #[test]

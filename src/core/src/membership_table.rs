@@ -1,5 +1,7 @@
 //! The table that says to which tenants a user belongs (`pg_jwks.tenant_lookup`).
 
+use std::fmt;
+
 /// A membership table, its names as the catalogue has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // Each field is what its name says.
@@ -29,6 +31,18 @@ impl MembershipTable {
             _ => Err(problem()),
         }
     }
+}
+
+/// The table as SQL text, with every name quoted.
+impl fmt::Display for MembershipTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", quoted(&self.schema), quoted(&self.table))
+    }
+}
+
+/// A name as a quoted identifier of SQL.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The identifier at the beginning, folded to lower case where it is not quoted, and what follows it.
@@ -71,6 +85,12 @@ mod tests {
         ] {
             assert_eq!(MembershipTable::parse(text), Ok(table(names)), "{text}");
         }
+    }
+
+    #[test]
+    fn names_are_quoted_for_sql() {
+        assert_eq!(table(["public", "users", "id", "tenant_id"]).to_string(), r#""public"."users""#);
+        assert_eq!(table(["a\"b", "c.d; --", "x", "y"]).to_string(), r#""a""b"."c.d; --""#);
     }
 
     #[test]

@@ -1,0 +1,192 @@
+//! The server that the tests share, and the statements they have in common.
+
+use std::sync::LazyLock;
+
+use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
+use postgres::Client;
+use postgres::types::FromSqlOwned;
+use serde_json::{Value, json};
+
+/// The issuer of good tokens.
+pub const ISSUER: &str = "https://issuer.test";
+
+/// Another issuer, under the same key.
+pub const OTHER_ISSUER: &str = "https://other.test";
+
+/// Users and tenants that are UUIDs.
+pub const ALICE: &str = "a11ce000-0000-4000-8000-000000000001";
+pub const BOB: &str = "b0b00000-0000-4000-8000-000000000002";
+pub const CAROL: &str = "ca201000-0000-4000-8000-000000000003";
+pub const RED: &str = "7ed00000-0000-4000-8000-00000000000a";
+pub const BLUE: &str = "b1000000-0000-4000-8000-00000000000b";
+
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
+
+/// Roles `app` and `other` own nothing and are no superusers; `dba` owns what the schemas make. Each test may open
+/// parallel workers, whatever the others do.
+pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
+    let workers = "64";
+    let cluster = Cluster::options()
+        .setting("pg_jwks.issuer", &format!("{ISSUER}, {OTHER_ISSUER}"))
+        .setting("pg_jwks.audience", "app")
+        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
+        .setting("max_worker_processes", workers)
+        .setting("max_parallel_workers", workers)
+        .setting("max_connections", "150")
+        .setting("autovacuum", "off")
+        .start();
+    cluster
+        .connect("postgres", "template1")
+        .batch_execute(
+            "CREATE EXTENSION pg_jwks; CREATE ROLE app LOGIN; CREATE ROLE other LOGIN; CREATE ROLE dba LOGIN;
+             GRANT ALL ON SCHEMA public TO dba",
+        )
+        .expect("the template");
+    cluster
+});
+
+/// The default membership table: alice is in red, bob in blue, carol in both; and a table `note` of two rows in each
+/// tenant and one in none, under a policy that calls the helper bare. Role `app` has no right on `users`.
+pub const USUAL: &str = "
+    CREATE TABLE users (id uuid, tenant_id uuid, PRIMARY KEY (id, tenant_id));
+    INSERT INTO users VALUES
+        ('a11ce000-0000-4000-8000-000000000001', '7ed00000-0000-4000-8000-00000000000a'),
+        ('b0b00000-0000-4000-8000-000000000002', 'b1000000-0000-4000-8000-00000000000b'),
+        ('ca201000-0000-4000-8000-000000000003', '7ed00000-0000-4000-8000-00000000000a'),
+        ('ca201000-0000-4000-8000-000000000003', 'b1000000-0000-4000-8000-00000000000b');
+    CREATE TABLE note (id int, tenant_id uuid DEFAULT get_current_user_tenant_id());
+    INSERT INTO note VALUES (1, '7ed00000-0000-4000-8000-00000000000a'), (2, 'b1000000-0000-4000-8000-00000000000b'),
+        (3, '7ed00000-0000-4000-8000-00000000000a'), (4, 'b1000000-0000-4000-8000-00000000000b'), (5, NULL);
+    ALTER TABLE note ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY own ON note USING (tenant_id = get_current_user_tenant_id());
+    GRANT ALL ON note TO app, other;";
+
+/// A database of its own.
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    /// A database whose objects `dba` makes.
+    pub fn new(name: &str, schema: &str) -> Self {
+        SERVER.client().batch_execute(&format!("CREATE DATABASE {name}")).expect("CREATE DATABASE");
+        Self::of(name, schema)
+    }
+
+    /// One in another encoding than UTF-8.
+    pub fn encoded(name: &str, encoding: &str, schema: &str) -> Self {
+        SERVER.create_database(name, encoding);
+        let create = "CREATE EXTENSION pg_jwks; GRANT ALL ON SCHEMA public TO dba";
+        SERVER.connect("postgres", name).batch_execute(create).expect("CREATE EXTENSION");
+        Self::of(name, schema)
+    }
+
+    fn of(name: &str, schema: &str) -> Self {
+        let database = Self { name: name.to_owned() };
+        run(&mut database.dba(), schema);
+        database
+    }
+
+    /// Gives a setting a value in later sessions.
+    pub fn set(self, setting: &str, value: &str) -> Self {
+        let value = value.replace('\'', "''");
+        run(
+            &mut self.superuser(),
+            &format!("LOAD 'pg_jwks'; ALTER DATABASE {} SET pg_jwks.{setting} = '{value}'", self.name),
+        );
+        self
+    }
+
+    /// A session of role `app`.
+    pub fn app(&self) -> Client {
+        SERVER.connect("app", &self.name)
+    }
+
+    /// A session of the owner of the tables.
+    pub fn dba(&self) -> Client {
+        SERVER.connect("dba", &self.name)
+    }
+
+    /// A session of the superuser.
+    pub fn superuser(&self) -> Client {
+        SERVER.connect("postgres", &self.name)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A good token with more claims, or others.
+pub fn token_with(more: Value) -> String {
+    let mut all = claims(ISSUER, ALICE);
+    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    KEY.sign(&all)
+}
+
+/// A token of these claims alone.
+pub fn token_of(claims: &Value) -> String {
+    KEY.sign(claims)
+}
+
+/// Makes a user with these claims the session's identity.
+pub fn init_with(client: &mut Client, more: Value) {
+    client.execute("SELECT auth.jwt_session_init($1)", &[&token_with(more)]).expect("a good token is accepted");
+}
+
+/// Makes `sub` the session's identity.
+pub fn init(client: &mut Client, sub: &str) {
+    init_with(client, json!({ "sub": sub }));
+}
+
+/// Runs statements that must succeed.
+#[track_caller]
+pub fn run(client: &mut Client, statements: &str) {
+    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+}
+
+/// Runs statements that must fail.
+#[track_caller]
+pub fn refused(client: &mut Client, statements: &str) -> PgError {
+    match client.batch_execute(statements) {
+        Ok(()) => panic!("{statements} succeeded"),
+        Err(error) => pg_error(&error),
+    }
+}
+
+/// The one value of a query.
+#[track_caller]
+pub fn value<T: FromSqlOwned>(client: &mut Client, query: &str) -> T {
+    client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+}
+
+/// The current tenant as text.
+#[track_caller]
+pub fn tenant(client: &mut Client) -> Option<String> {
+    value(client, "SELECT auth.tenant_id()")
+}
+
+/// All tenants.
+#[track_caller]
+pub fn tenants(client: &mut Client) -> Option<Vec<String>> {
+    value(client, "SELECT auth.tenant_ids()")
+}
+
+/// The notes that the policy shows.
+#[track_caller]
+pub fn notes(client: &mut Client) -> Vec<i32> {
+    value::<Option<Vec<i32>>>(client, "SELECT array_agg(id ORDER BY id) FROM note").unwrap_or_default()
+}
+
+/// Reads a tenant in every way there is; each must be an error of this SQLSTATE.
+#[track_caller]
+pub fn all_fail(client: &mut Client, sqlstate: &str) -> PgError {
+    let mut last = None;
+    for read in ["SELECT auth.tenant_id()", "SELECT get_current_user_tenant_id()", "SELECT id FROM note"] {
+        let error = refused(client, read);
+        assert_eq!(error.sqlstate, sqlstate, "{read}: {error:?}");
+        last = Some(error);
+    }
+    last.expect("an error")
+}
