@@ -4,10 +4,11 @@ mod check;
 mod define;
 mod unapplied;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use pg_jwks_core::claim_variables::{self, ClaimVariable};
@@ -156,14 +157,16 @@ impl Network {
     }
 }
 
+/// Another number after each change. Not a thread's own: readers look at it for each row.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
 thread_local! {
-    static GENERATION: Cell<u64> = const { Cell::new(0) };
     static SNAPSHOT: RefCell<Option<(u64, Rc<Settings>)>> = const { RefCell::new(None) };
 }
 
 /// The settings in force. They are parsed again only after one of them has changed.
 pub fn current() -> Rc<Settings> {
-    let generation = GENERATION.get();
+    let generation = GENERATION.load(Relaxed);
     SNAPSHOT.with_borrow_mut(|snapshot| match snapshot {
         Some((of, settings)) if *of == generation => settings.clone(),
         _ => {
@@ -177,7 +180,7 @@ pub fn current() -> Rc<Settings> {
 /// Another number after each change of a setting.
 #[inline]
 pub fn generation() -> u64 {
-    GENERATION.get()
+    GENERATION.load(Relaxed)
 }
 
 /// The allowed clock skew in microseconds, read at each statement.
@@ -208,7 +211,7 @@ pub fn shared_cache_bytes() -> usize {
 
 /// A setting has been assigned.
 fn changed() {
-    GENERATION.set(GENERATION.get() + 1);
+    GENERATION.fetch_add(1, Relaxed);
 }
 
 fn parse() -> Settings {

@@ -19,7 +19,11 @@ use crate::settings::{self, Settings};
 
 use moment::Moment;
 
-pub use choice::define;
+/// Defines the setting that keeps a choice, and watches what a tenant depends on.
+pub fn define() {
+    choice::define();
+    moment::watch();
+}
 
 /// A tenant's identifier as text of the database.
 type Tenant = Rc<[u8]>;

@@ -11,6 +11,7 @@ use std::ptr;
 use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
+use super::moment;
 use crate::guarded_setting;
 use crate::report::refuse_setting;
 
@@ -22,8 +23,6 @@ const NAME: &CStr = c"pg_jwks.tenant";
 thread_local! {
     /// The value that `set` is about to assign.
     static PENDING: RefCell<Option<CString>> = const { RefCell::new(None) };
-    /// Another number after each assignment.
-    static GENERATION: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The variable of the setting. PostgreSQL alone writes it.
@@ -51,12 +50,6 @@ pub fn define() {
             None,
         );
     }
-}
-
-/// Another number after each change of the choice.
-#[inline]
-pub fn generation() -> u64 {
-    GENERATION.get()
 }
 
 /// The choice of this user, if the session has one.
@@ -119,5 +112,5 @@ unsafe extern "C-unwind" fn check(
 }
 
 unsafe extern "C-unwind" fn assign(_value: *const c_char, _extra: *mut c_void) {
-    GENERATION.set(GENERATION.get() + 1);
+    moment::changed();
 }

@@ -1,8 +1,9 @@
 //! When two calls in one backend are sure to find the same tenant.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use pgrx::pg_sys;
 
-use super::choice;
 use crate::session::Identity;
 use crate::settings;
 
@@ -10,27 +11,55 @@ unsafe extern "C-unwind" {
     // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the rest of a call. These
     // return a variable and cannot raise.
     safe fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
-    safe fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
-    safe fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
     safe fn ActiveSnapshotSet() -> bool;
     fn GetActiveSnapshot() -> pg_sys::Snapshot;
+}
+
+/// Another number after each change that the rest of a [`Moment`] does not show. Not a thread's own, because readers
+/// look at it for each row.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// Something has changed that a tenant depends on.
+pub fn changed() {
+    CHANGES.fetch_add(1, Relaxed);
+}
+
+/// Lets transactions count as changes: their snapshots can look alike. So can those before and after a subtransaction
+/// that is rolled back.
+pub fn watch() {
+    // SAFETY: the callbacks increment a counter, and neither raise nor unwind.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction), std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C-unwind" fn transaction(_: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
+    changed();
+}
+
+unsafe extern "C-unwind" fn subtransaction(
+    _: pg_sys::SubXactEvent::Type,
+    _own: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _: *mut std::ffi::c_void,
+) {
+    changed();
 }
 
 /// All that the tenant depends on: the identity, the settings, and what the snapshot shows of the tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// The commands of this transaction that the snapshot shows.
-    command: pg_sys::CommandId,
-    /// Tells subtransactions apart: what one did is undone when it rolls back, with the number of commands unchanged.
-    subtransaction: pg_sys::SubTransactionId,
-    xmin: pg_sys::TransactionId,
-    xmax: pg_sys::TransactionId,
+    serial: u64,
+    changes: u64,
+    /// When the client's statement began, which decides whether the identity has expired.
+    statement: pg_sys::TimestampTz,
     /// How many transactions of the cluster had ended, which decides about those between xmin and xmax.
     completions: u64,
-    /// Tells transactions apart.
-    start: pg_sys::TimestampTz,
-    serial: u64,
-    configuration: u64,
+    /// The commands of this transaction that the snapshot shows.
+    command: pg_sys::CommandId,
+    xmin: pg_sys::TransactionId,
+    xmax: pg_sys::TransactionId,
 }
 
 impl Moment {
@@ -43,15 +72,14 @@ impl Moment {
         // SAFETY: there is an active snapshot, which stays while this function runs.
         let snapshot = unsafe { &*GetActiveSnapshot() };
         Some(Self {
-            command: snapshot.curcid,
-            subtransaction: GetCurrentSubTransactionId(),
-            xmin: snapshot.xmin,
-            xmax: snapshot.xmax,
-            completions: snapshot.snapXactCompletionCount,
-            start: GetCurrentStatementStartTimestamp().max(GetCurrentTransactionStartTimestamp()),
             serial: identity.serial,
             // Neither number ever falls.
-            configuration: settings::generation() + choice::generation(),
+            changes: CHANGES.load(Relaxed) + settings::generation(),
+            statement: GetCurrentStatementStartTimestamp(),
+            completions: snapshot.snapXactCompletionCount,
+            command: snapshot.curcid,
+            xmin: snapshot.xmin,
+            xmax: snapshot.xmax,
         })
     }
 }

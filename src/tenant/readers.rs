@@ -14,7 +14,7 @@ use super::{Memberships, Tenant, current};
 use crate::identity::utf8;
 use crate::readers::{Value, reader, unexpired_identity};
 use crate::report;
-use crate::session::Identity;
+use crate::session::{Identity, identity};
 
 /// `typalign` of type text.
 const ALIGNED_AS_INT: c_char = b'i' as c_char;
@@ -32,12 +32,12 @@ unsafe fn read(fcinfo: pg_sys::FunctionCallInfo, find: Find) -> pg_sys::Datum {
     // SAFETY: PostgreSQL passes a call frame; `fn_extra` is ours, NULL at first, and points to what `find_again` put
     // there, in memory that lives as long as `flinfo`.
     unsafe {
-        let datum = unexpired_identity().and_then(|identity| {
+        let datum = identity().and_then(|identity| {
             let moment = Moment::now(identity);
             let site = (*fcinfo).flinfo.as_ref().and_then(|info| info.fn_extra.cast::<CallSite>().as_ref());
             match site {
                 Some(site) if moment == Some(site.moment) => site.datum,
-                _ => find_again(fcinfo, identity, moment, find),
+                _ => find_again(fcinfo, moment, find),
             }
         });
         (*fcinfo).isnull = datum.is_none();
@@ -46,13 +46,9 @@ unsafe fn read(fcinfo: pg_sys::FunctionCallInfo, find: Find) -> pg_sys::Datum {
 }
 
 #[cold]
-unsafe fn find_again(
-    fcinfo: pg_sys::FunctionCallInfo,
-    identity: Identity,
-    moment: Option<Moment>,
-    find: Find,
-) -> Option<pg_sys::Datum> {
-    let value = find(identity, moment);
+unsafe fn find_again(fcinfo: pg_sys::FunctionCallInfo, moment: Option<Moment>, find: Find) -> Option<pg_sys::Datum> {
+    // A call of the same moment needs no other look at the time.
+    let value = find(unexpired_identity()?, moment);
     // SAFETY: as in `read`. Without `flinfo` (a direct call from C) the value goes to the caller's memory context.
     unsafe {
         let (Some(info), Some(moment)) = ((*fcinfo).flinfo.as_mut(), moment) else {

@@ -9,6 +9,7 @@ mod reading;
 mod repeated_token;
 mod report;
 mod server;
+mod tenants;
 
 use std::env;
 use std::process::ExitCode;
@@ -18,11 +19,12 @@ use server::Server;
 
 type Section = (&'static str, fn(&Server) -> Vec<Target>);
 
-const SECTIONS: [Section; 4] = [
+const SECTIONS: [Section; 5] = [
     ("reading", reading::run),
     ("first-tokens", first_tokens::run),
     ("repeated-token", repeated_token::run),
     ("new-connection", new_connection::run),
+    ("tenants", tenants::run),
 ];
 
 fn main() -> ExitCode {
