@@ -32,6 +32,9 @@ fn without_identity_readers_are_null_and_has_is_false() {
         "auth.organization()",
         "auth.organization_id()",
         "auth.expires_at()",
+        "auth.tenant_id()",
+        "auth.tenant_ids()",
+        "get_current_user_tenant_id()",
     ] {
         assert_eq!(text(&mut client, reader), None, "{reader}");
     }
@@ -305,7 +308,7 @@ fn readers_need_no_grants_and_have_the_right_labels() {
         &mut client,
         "SELECT count(*) FROM pg_proc WHERE pronamespace = 'auth'::regnamespace
             AND proname IN ('jwt', 'session', 'user_id', 'uid', 'role', 'email', 'claim', 'has_scope', 'has_role',
-                            'organization', 'organization_id', 'expires_at')
+                            'organization', 'organization_id', 'expires_at', 'tenant_id', 'tenant_ids')
             AND (provolatile, proparallel) IS DISTINCT FROM ('s'::\"char\", 's'::\"char\")",
     );
     assert_eq!(wrong, 0);

@@ -7,7 +7,7 @@ use crate::app::{App, CLUSTER};
 type Function = (&'static str, &'static str, char, char, bool);
 
 /// Signature, result, volatility, parallel safety, strictness.
-const FUNCTIONS: [Function; 19] = [
+const FUNCTIONS: [Function; 22] = [
     ("claim(VARIADIC path text[])", "text", 's', 's', true),
     ("email()", "text", 's', 's', false),
     ("expires_at()", "timestamp with time zone", 's', 's', false),
@@ -33,6 +33,9 @@ const FUNCTIONS: [Function; 19] = [
     ("organization_id()", "uuid", 's', 's', false),
     ("role()", "text", 's', 's', false),
     ("session()", "jsonb", 's', 's', false),
+    ("set_tenant(tenant text, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
+    ("tenant_id()", "text", 's', 's', false),
+    ("tenant_ids()", "text[]", 's', 's', false),
     ("uid()", "uuid", 's', 's', false),
     ("user_id()", "text", 's', 's', false),
 ];
@@ -56,12 +59,15 @@ fn the_functions_are_as_documented() {
         })
         .collect();
     assert_eq!(strings(&mut CLUSTER.client(), query), expected);
+    let helper = query
+        .replace("pronamespace = 'auth'::regnamespace", "p.oid = 'public.get_current_user_tenant_id()'::regprocedure");
+    assert_eq!(strings(&mut CLUSTER.client(), &helper), ["get_current_user_tenant_id() uuid s s f f c"]);
 }
 
 #[test]
 fn a_role_without_grants_can_call_the_functions() {
     let mut client = App::new(&[]).connect();
-    client.batch_execute("SELECT auth.init(), auth.jwt_session_clear()").expect("callable");
+    client.batch_execute("SELECT auth.init(), auth.jwt_session_clear(), auth.set_tenant(NULL)").expect("callable");
     for reader in [
         "jwt()",
         "session()",
@@ -73,6 +79,8 @@ fn a_role_without_grants_can_call_the_functions() {
         "organization()",
         "organization_id()",
         "expires_at()",
+        "tenant_id()",
+        "tenant_ids()",
     ] {
         let query = format!("SELECT auth.{reader} IS NULL");
         assert!(client.query_one(&query, &[]).expect(&query).get::<_, bool>(0), "{query}");
@@ -111,16 +119,18 @@ fn the_extension_has_all_its_objects() {
     let functions = "SELECT 'function ' || oid::regprocedure FROM pg_proc
                      WHERE pronamespace = 'auth'::regnamespace ORDER BY 1";
     let mut functions = strings(&mut client, functions);
+    functions.push("function get_current_user_tenant_id()".into());
     functions.push("view auth.jwt_stats".into());
     members.sort();
     functions.sort();
     assert_eq!(members, functions);
-    assert_eq!(functions.len(), FUNCTIONS.len() + 1);
+    assert_eq!(functions.len(), FUNCTIONS.len() + 2);
     let query = "SELECT format('%s %s %s %s', extversion, extrelocatable, extnamespace::regnamespace, trusted)
                  FROM pg_extension JOIN pg_available_extension_versions v ON v.name = extname AND v.version = extversion
                  WHERE extname = 'pg_jwks'";
     assert_eq!(strings(&mut client, query), ["0.1.0 f auth t"]);
     let undescribed = "SELECT oid::regprocedure::text FROM pg_proc
-                       WHERE pronamespace = 'auth'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL";
+                       WHERE (pronamespace = 'auth'::regnamespace OR proname = 'get_current_user_tenant_id')
+                         AND obj_description(oid, 'pg_proc') IS NULL";
     assert_eq!(strings(&mut client, undescribed), [""; 0]);
 }

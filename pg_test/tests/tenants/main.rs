@@ -2,4 +2,11 @@
 
 mod server;
 
+mod choice;
+mod claims;
+mod definitions;
+mod encodings;
 mod lookup;
+mod once;
+mod parallel;
+mod types;

@@ -1,6 +1,8 @@
 //! The server that the tests share, and the statements they have in common.
 
 use std::sync::LazyLock;
+use std::thread::sleep;
+use std::time::Duration;
 
 use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
 use postgres::Client;
@@ -71,6 +73,13 @@ impl Database {
     pub fn new(name: &str, schema: &str) -> Self {
         SERVER.client().batch_execute(&format!("CREATE DATABASE {name}")).expect("CREATE DATABASE");
         Self::of(name, schema)
+    }
+
+    /// A database whose objects the superuser makes.
+    pub fn of_superuser(name: &str, schema: &str) -> Self {
+        let database = Self::new(name, "");
+        run(&mut database.superuser(), schema);
+        database
     }
 
     /// One in another encoding than UTF-8.
@@ -189,4 +198,20 @@ pub fn all_fail(client: &mut Client, sqlstate: &str) -> PgError {
         last = Some(error);
     }
     last.expect("an error")
+}
+
+/// The sequential scans and index scans of a table since the statistics were reset, once there are as many as `expected`
+/// or a while has passed.
+pub fn scans(client: &mut Client, table: &str, expected: i64) -> (i64, i64) {
+    let query = "SELECT coalesce(seq_scan, 0), coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = $1";
+    for attempt in 1.. {
+        let row = client.query_one(query, &[&table]).expect("statistics");
+        let scans = (row.get::<_, i64>(0), row.get::<_, i64>(1));
+        if scans.0 + scans.1 >= expected || attempt == 50 {
+            // What comes late counts as well.
+            return scans;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    unreachable!("the last attempt returns")
 }
