@@ -85,6 +85,32 @@ fn other_spellings_are_other_users() {
     }
 }
 
+/// A type that compares without case, and is indexed so; a `sub` has one spelling all the same (RFC 7519 §4.1.2).
+#[test]
+fn case_counts_in_citext() {
+    if value::<i64>(&mut SERVER.client(), "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'") == 0 {
+        return;
+    }
+    let schema = "CREATE SCHEMA elsewhere; CREATE EXTENSION citext SCHEMA elsewhere;
+        CREATE TABLE users (id elsewhere.citext PRIMARY KEY, tenant_id elsewhere.citext);
+        INSERT INTO users SELECT 'u' || n, 't' || n FROM generate_series(1, 20000) n; INSERT INTO users VALUES ('Alice', 'Red');
+        ANALYZE users";
+    let database = Database::of_superuser("types_citext", schema);
+    let mut superuser = database.superuser();
+    sleep(Duration::from_millis(300));
+    run(&mut superuser, "SELECT pg_stat_reset()");
+    let mut client = database.app();
+    for (sub, own) in [("Alice", Some("Red")), ("alice", None)] {
+        init(&mut client, sub);
+        assert_eq!(tenant(&mut client).as_deref(), own, "{sub}");
+    }
+    init(&mut client, "Alice");
+    assert_eq!(refused(&mut client, "SELECT auth.set_tenant('red')").sqlstate, "42501");
+    run(&mut client, "SELECT auth.set_tenant('Red')");
+    drop(client);
+    assert_eq!(scans(&mut superuser, "users", 4), (0, 4));
+}
+
 #[test]
 fn a_uuid_may_be_in_upper_case() {
     let mut client = Database::new("upper_case", USUAL).app();
