@@ -91,6 +91,11 @@ fn owner_of_found(table: &MembershipTable) -> pg_sys::Oid {
     if let Some(locked) = known.and_then(lock).filter(|_| !STALE.get()) {
         return locked.owner;
     }
+    // Whatever fails from here on, what was found before must not come back.
+    for plan in FOUND.take().into_iter().flat_map(|former| former.plans).flatten() {
+        // SAFETY: `plan` kept it, nothing else knows it, and `Looking` shows that it does not run.
+        unsafe { pg_sys::SPI_freeplan(plan) };
+    }
     let cannot = |problem: String| -> ! {
         report::raise_no_lookup(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, table, problem)
     };
@@ -116,11 +121,7 @@ fn owner_of_found(table: &MembershipTable) -> pg_sys::Oid {
     }
     let user = Column::of(relation, &table.user_column).unwrap_or_else(|problem| cannot(problem));
     let tenant = Column::of(relation, &table.tenant_column).unwrap_or_else(|problem| cannot(problem));
-    let former = FOUND.replace(Some(Found { table: table.clone(), relation, user, tenant, plans: [None; 2] }));
-    for plan in former.into_iter().flat_map(|former| former.plans).flatten() {
-        // SAFETY: `read` kept the plan, nothing else knows it, and `Looking` shows that it does not run.
-        unsafe { pg_sys::SPI_freeplan(plan) };
-    }
+    FOUND.set(Some(Found { table: table.clone(), relation, user, tenant, plans: [None; 2] }));
     locked.owner
 }
 

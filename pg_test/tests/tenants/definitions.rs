@@ -119,6 +119,31 @@ fn a_table_that_changes_is_found_again() {
     assert!(error.detail.is_some_and(|detail| detail.contains("does not exist")));
 }
 
+/// A session that knew the table before must not go on reading it under its new name.
+#[test]
+fn a_former_table_does_not_come_back() {
+    let database = Database::new("former", USUAL);
+    let mut client = alice(&database);
+    for (change, problem, undo) in [
+        ("ALTER TABLE users RENAME TO former", "does not exist", "ALTER TABLE former RENAME TO users"),
+        (
+            "ALTER TABLE users RENAME TO former; CREATE TABLE users (id uuid)",
+            "no column \"tenant_id\"",
+            "DROP TABLE users; ALTER TABLE former RENAME TO users",
+        ),
+        ("ALTER TABLE users RENAME id TO uid", "no column \"id\"", "ALTER TABLE users RENAME uid TO id"),
+        ("CREATE SCHEMA s; ALTER TABLE users SET SCHEMA s", "does not exist", "ALTER TABLE s.users SET SCHEMA public"),
+    ] {
+        assert_eq!(notes(&mut client), [1, 3]);
+        run(&mut database.superuser(), change);
+        for _ in 0..2 {
+            no_lookup(&mut client, "55000", problem);
+        }
+        run(&mut database.superuser(), undo);
+    }
+    assert_eq!(notes(&mut client), [1, 3]);
+}
+
 /// In the transaction that makes them, and undone with it.
 #[test]
 fn a_table_may_change_within_a_transaction() {
