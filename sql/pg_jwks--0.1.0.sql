@@ -163,6 +163,7 @@ BEGIN
                        WHEN 'v' THEN 'Isolate the tables that the view reads, and give the view the option security_invoker.'
                        WHEN 'm' THEN 'Isolate the tables that it reads, and use a view with the option security_invoker instead.'
                        WHEN 'f' THEN 'Isolate the table on its own server.'
+                       ELSE 'Name the table whose rows belong to tenants.'
                    END;
     END IF;
     IF relation.is_partition THEN
