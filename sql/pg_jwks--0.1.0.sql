@@ -135,7 +135,6 @@ DECLARE
     policy record;
     parent text;
     current_tenant text;
-    tenant_default text;
     others bigint;
     revokes text;
 BEGIN

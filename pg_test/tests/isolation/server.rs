@@ -88,10 +88,12 @@ impl Database {
         dump.lines().filter(|line| !line.contains("restrict")).collect::<Vec<_>>().join("\n")
     }
 
-    /// All of the catalogues that isolation could change, without the numbers that every change moves.
+    /// All of the catalogues that isolation could change, without the numbers that every change moves, and without the
+    /// places that expressions had in the texts of their statements.
     pub fn catalogue(&self) -> Vec<String> {
         self.superuser().column(
-            "SELECT to_jsonb(c) - '{relpages,reltuples,relallvisible,relfrozenxid,relminmxid}'::text[] FROM pg_class c
+            "SELECT regexp_replace(value::text, ':location \\d+', '', 'g') FROM (
+             SELECT to_jsonb(c) - '{relpages,reltuples,relallvisible,relfrozenxid,relminmxid}'::text[] FROM pg_class c
              UNION ALL SELECT to_jsonb(t) FROM pg_attribute t WHERE attrelid >= 16384
              UNION ALL SELECT to_jsonb(t) FROM pg_attrdef t
              UNION ALL SELECT to_jsonb(t) FROM pg_policy t
@@ -99,7 +101,7 @@ impl Database {
              UNION ALL SELECT to_jsonb(t) FROM pg_description t WHERE objoid >= 16384
              UNION ALL SELECT to_jsonb(t) FROM pg_depend t WHERE objid >= 16384
              UNION ALL SELECT to_jsonb(t) FROM pg_shdepend t JOIN pg_database d ON d.oid = dbid AND datname = current_database()
-             UNION ALL SELECT to_jsonb(t) FROM pg_default_acl t ORDER BY 1",
+             UNION ALL SELECT to_jsonb(t) FROM pg_default_acl t) AS c (value) ORDER BY 1",
         )
     }
 }

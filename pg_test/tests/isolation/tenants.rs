@@ -1,6 +1,6 @@
 //! Two tenants in one isolated table, as a plain role and as the table's owner.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use crate::server::*;
 use serde_json::Value;
@@ -30,7 +30,7 @@ fn isolates(database: &Database, user: &str, tenants: [&str; 2]) {
     let [a, b] = tenants;
     let mut session = database.connect(user);
     assert!(ids(&mut session).is_empty(), "no identity, no rows");
-    assert!(["23502", "42501"].contains(&&*session.refused("INSERT INTO item (id) VALUES (3)").sqlstate));
+    assert_eq!(session.refused("INSERT INTO item (id) VALUES (3)").sqlstate, "42501");
     assert_eq!(session.refused(&format!("INSERT INTO item VALUES (3, '{a}')")).sqlstate, "42501");
     assert_eq!(session.client.execute("DELETE FROM item", &[]).expect("DELETE"), 0);
 
@@ -50,8 +50,8 @@ fn isolates(database: &Database, user: &str, tenants: [&str; 2]) {
     ] {
         assert_eq!(session.refused(&statement).sqlstate, "42501", "{statement}");
     }
-    assert_eq!(session.refused("INSERT INTO item VALUES (4, NULL)").sqlstate, "23502");
-    assert_eq!(session.refused("UPDATE item SET tenant = NULL").sqlstate, "23502");
+    assert_eq!(session.refused("INSERT INTO item VALUES (4, NULL)").sqlstate, "42501");
+    assert_eq!(session.refused("UPDATE item SET tenant = NULL").sqlstate, "42501");
     for nothing in [
         format!("UPDATE item SET tenant = '{a}' WHERE id = 2"),
         "UPDATE item SET body = 'x' WHERE id = 2".into(),
@@ -69,11 +69,7 @@ fn isolates(database: &Database, user: &str, tenants: [&str; 2]) {
     session.client.copy_out("COPY item (id) TO STDOUT").expect("COPY").read_to_string(&mut copied).expect("text");
     assert_eq!(copied, "1\n3\n");
     // COPY FROM is refused by PostgreSQL itself on tables with row-level security.
-    let copy = session.client.copy_in("COPY item (id) FROM STDIN").and_then(|mut writer| {
-        writer.write_all(b"5\n").expect("a row");
-        writer.finish()
-    });
-    assert_eq!(pg_test::pg_error(&copy.expect_err("COPY FROM")).sqlstate, "0A000");
+    assert_eq!(session.refused("COPY item (id) FROM STDIN").sqlstate, "0A000");
 
     session.log_in(b);
     assert_eq!(ids(&mut session), ["2"]);
