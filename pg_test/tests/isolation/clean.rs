@@ -1,5 +1,8 @@
 //! Schemas without faults, about which `auth.rls_lint` says nothing.
 
+use std::fs;
+use std::path::Path;
+
 use crate::server::*;
 
 #[track_caller]
@@ -116,4 +119,22 @@ fn views_of_those_who_ask() {
 #[test]
 fn other_extensions_and_system_tables() {
     silent("extension", "CREATE TABLE t (tenant_id uuid); ALTER EXTENSION pg_jwks ADD TABLE t");
+}
+
+#[test]
+fn the_templates() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rls_examples");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).expect("rls_examples").map(|entry| entry.expect("a file").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
+    assert!(files.len() > 10, "{files:?}");
+    for path in files {
+        if path.ends_with("views.sql") && major_version() < 15 {
+            continue;
+        }
+        let name = path.file_stem().expect("a name").to_str().expect("UTF-8");
+        let database = Database::empty(&format!("template_{name}"));
+        database.run_file(&path);
+        assert_eq!(database.superuser().lint(), [], "{name}");
+    }
 }

@@ -79,6 +79,14 @@ impl Database {
         command
     }
 
+    /// Runs a script with psql as the superuser.
+    #[track_caller]
+    pub fn run_file(&self, path: &Path) {
+        if let Err(output) = CLUSTER.run_sql_file("postgres", &self.name, path) {
+            panic!("{}: {output}", path.display());
+        }
+    }
+
     /// The schema as SQL.
     pub fn schema(&self) -> String {
         let output = self.program("pg_dump").arg("--schema-only").output().expect("pg_dump starts");
@@ -93,7 +101,7 @@ impl Database {
     pub fn catalogue(&self) -> Vec<String> {
         self.superuser().column(
             "SELECT regexp_replace(value::text, ':location \\d+', '', 'g') FROM (
-             SELECT to_jsonb(c) - '{relpages,reltuples,relallvisible,relfrozenxid,relminmxid}'::text[] FROM pg_class c
+             SELECT to_jsonb(c) - '{relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid}'::text[] FROM pg_class c
              UNION ALL SELECT to_jsonb(t) FROM pg_attribute t WHERE attrelid >= 16384
              UNION ALL SELECT to_jsonb(t) FROM pg_attrdef t
              UNION ALL SELECT to_jsonb(t) FROM pg_policy t

@@ -84,7 +84,7 @@ fn isolates(database: &Database, user: &str, tenants: [&str; 2]) {
 fn columns_of_each_type_isolate() {
     for (name, column, tenants) in [
         ("type_uuid", "uuid", [A, B]),
-        ("type_text", "text", ["acme", "it's \"B\""]),
+        ("type_text", "text", ["acme", "a \"B\" %I"]),
         ("type_varchar", "varchar(40)", ["acme", "ACME"]),
         ("type_domain", "tenant", [A, B]),
         ("type_smallint", "smallint", ["1", "2"]),

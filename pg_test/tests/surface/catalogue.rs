@@ -40,6 +40,14 @@ const FUNCTIONS: [Function; 22] = [
     ("user_id()", "text", 's', 's', false),
 ];
 
+/// The functions written in SQL: signature, result, language, volatility, parallel safety. Each has a `search_path` of its
+/// own and the rights of its caller.
+const SQL_FUNCTIONS: [&str; 3] = [
+    "disable_tenant_isolation(tbl regclass) void plpgsql v u",
+    "enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id'::name) void plpgsql v u",
+    "rls_lint(OUT severity text, OUT object text, OUT problem text, OUT fix text) SETOF record sql s r",
+];
+
 fn strings(client: &mut Client, query: &str) -> Vec<String> {
     client.query(query, &[]).expect(query).iter().map(|row| row.get(0)).collect()
 }
@@ -50,7 +58,7 @@ fn the_functions_are_as_documented() {
         SELECT format('%s(%s) %s %s %s %s %s %s', proname, pg_get_function_arguments(p.oid),
                       pg_get_function_result(p.oid), provolatile, proparallel, proisstrict, prosecdef, lanname)
         FROM pg_proc p JOIN pg_language l ON l.oid = prolang
-        WHERE pronamespace = 'auth'::regnamespace ORDER BY proname";
+        WHERE pronamespace = 'auth'::regnamespace AND lanname = 'c' ORDER BY proname";
     let expected: Vec<_> = FUNCTIONS
         .iter()
         .map(|(signature, result, volatility, parallel, strict)| {
@@ -62,6 +70,17 @@ fn the_functions_are_as_documented() {
     let helper = query
         .replace("pronamespace = 'auth'::regnamespace", "p.oid = 'public.get_current_user_tenant_id()'::regprocedure");
     assert_eq!(strings(&mut CLUSTER.client(), &helper), ["get_current_user_tenant_id() uuid s s f f c"]);
+}
+
+#[test]
+fn the_functions_in_sql_run_as_their_caller_with_a_safe_search_path() {
+    let query = "
+        SELECT format('%s(%s) %s %s %s %s', proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
+                      lanname, provolatile, proparallel)
+        FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+        WHERE pronamespace = 'auth'::regnamespace AND lanname <> 'c' AND NOT prosecdef AND NOT proisstrict
+          AND proconfig = '{\"search_path=pg_catalog, pg_temp\"}' ORDER BY proname";
+    assert_eq!(strings(&mut CLUSTER.client(), query), SQL_FUNCTIONS);
 }
 
 #[test]
@@ -89,6 +108,7 @@ fn a_role_without_grants_can_call_the_functions() {
         let query = format!("SELECT auth.{reader}");
         assert!(!client.query_one(&query, &[]).expect(&query).get::<_, bool>(0), "{query}");
     }
+    client.batch_execute("SELECT * FROM auth.rls_lint()").expect("callable");
     let error = client.execute("SELECT auth.jwt_session_init('x')", &[]).expect_err("no token");
     assert_eq!(pg_test::pg_error(&error).sqlstate, "22023");
     assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 11);
@@ -124,7 +144,7 @@ fn the_extension_has_all_its_objects() {
     members.sort();
     functions.sort();
     assert_eq!(members, functions);
-    assert_eq!(functions.len(), FUNCTIONS.len() + 2);
+    assert_eq!(functions.len(), FUNCTIONS.len() + SQL_FUNCTIONS.len() + 2);
     let query = "SELECT format('%s %s %s %s', extversion, extrelocatable, extnamespace::regnamespace, trusted)
                  FROM pg_extension JOIN pg_available_extension_versions v ON v.name = extname AND v.version = extversion
                  WHERE extname = 'pg_jwks'";

@@ -31,7 +31,7 @@ fn functions(client: &mut Client) -> i64 {
 fn an_owner_of_a_database_can_install_and_remove_it() {
     let (_owner, mut client) = database("owned");
     client.batch_execute("CREATE EXTENSION pg_jwks").expect("a trusted extension");
-    assert_eq!(functions(&mut client), 22);
+    assert_eq!(functions(&mut client), 25);
     let id: Option<String> = client.query_one("SELECT auth.user_id()", &[]).expect("callable").get(0);
     assert_eq!(id, None);
     client.batch_execute("DROP EXTENSION pg_jwks").expect("its owner may");
@@ -68,6 +68,16 @@ fn a_function_that_somebody_else_made_stops_the_installation() {
         let name = function.split('(').next().expect("a name");
         client.batch_execute(&format!("DROP FUNCTION {name}; CREATE EXTENSION pg_jwks")).expect("free now");
     }
+}
+
+#[test]
+fn it_needs_plpgsql() {
+    let (_owner, mut client) = database("no_plpgsql");
+    CLUSTER.connect("postgres", "no_plpgsql").batch_execute("DROP EXTENSION plpgsql").expect("nothing uses it");
+    let error = fails(&mut client, "CREATE EXTENSION pg_jwks");
+    assert_eq!((&*error.sqlstate, &*error.message), ("42704", "required extension \"plpgsql\" is not installed"));
+    client.batch_execute("CREATE EXTENSION pg_jwks CASCADE").expect("both are trusted");
+    assert_eq!(fails(&mut client, "DROP EXTENSION plpgsql").sqlstate, "2BP01");
 }
 
 #[test]
@@ -117,5 +127,5 @@ fn a_dump_restores_extension_and_policies() {
     accepted(&mut client, &token(&KEY, ISS));
     let stranger = pg_test::SigningKey::generate(pg_test::Alg::Es256, "k");
     refused(&mut client, &token(&stranger, ISS), "28000", "signature invalid", "");
-    assert_eq!(functions(&mut client), 22);
+    assert_eq!(functions(&mut client), 25);
 }
