@@ -135,7 +135,9 @@ DECLARE
     policy record;
     parent text;
     current_tenant text;
-    others bigint;
+    condition text;
+    exists_already boolean;
+    others boolean;
     revokes text;
 BEGIN
     IF tbl IS NULL OR tenant_column IS NULL THEN
@@ -214,40 +216,46 @@ BEGIN
             DETAIL = 'Tenants whose names are not the same could compare as equal.';
     END IF;
 
-    SELECT p.oid, substring(description, '^' || replace(note, '.', '\.') || '(\{.*\})$')::jsonb AS before,
+    SELECT polpermissive AS permissive, substring(description, '^' || replace(note, '.', '\.') || '(\{.*\})$')::jsonb AS before,
            EXISTS (SELECT FROM pg_depend
                     WHERE classid = 'pg_policy'::regclass AND objid = p.oid
                       AND refclassid = 'pg_class'::regclass AND refobjid = tbl AND refobjsubid = tenant.number) AS same_column
       INTO policy
       FROM pg_policy p LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_policy'::regclass
      WHERE polrelid = tbl AND polname = 'tenant_isolation';
-    IF FOUND THEN
-        IF policy.before IS NULL THEN
-            RAISE duplicate_object USING MESSAGE = format('table %s has another policy tenant_isolation', relation.name),
-                DETAIL = 'Its comment is not one of auth.enable_tenant_isolation.',
-                HINT = format('ALTER POLICY tenant_isolation ON %s RENAME TO other_name;', relation.name);
-        ELSIF NOT policy.same_column THEN
-            RAISE object_not_in_prerequisite_state
-                USING MESSAGE = format('table %s is isolated by another column', relation.name),
-                HINT = format('SELECT auth.disable_tenant_isolation(%L);', relation.name);
-        END IF;
-        EXECUTE format('ALTER POLICY tenant_isolation ON %1$s TO PUBLIC USING (%2$I = (SELECT %3$s)) WITH CHECK (%2$I = (SELECT %3$s))',
-                       relation.name, tenant_column, current_tenant);
+    exists_already := FOUND;
+    IF exists_already AND policy.before IS NULL THEN
+        RAISE duplicate_object USING MESSAGE = format('table %s has another policy tenant_isolation', relation.name),
+            DETAIL = 'Its comment is not one of auth.enable_tenant_isolation.',
+            HINT = format('ALTER POLICY tenant_isolation ON %s RENAME TO other_name;', relation.name);
+    ELSIF exists_already AND NOT policy.same_column THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('table %s is isolated by another column', relation.name),
+            HINT = format('SELECT auth.disable_tenant_isolation(%L);', relation.name);
+    END IF;
+
+    -- Permissive policies are alternatives. Beside one, only a restrictive policy isolates; without one, a restrictive
+    -- policy shows nobody anything.
+    others := EXISTS (SELECT FROM pg_policy WHERE polrelid = tbl AND polpermissive AND polname <> 'tenant_isolation');
+    condition := format('TO PUBLIC USING (%1$I = (SELECT %2$s)) WITH CHECK (%1$I = (SELECT %2$s))', tenant_column, current_tenant);
+    IF exists_already AND policy.permissive <> others THEN
+        EXECUTE format('ALTER POLICY tenant_isolation ON %s %s', relation.name, condition);
     ELSE
-        -- Permissive policies are alternatives. Beside one, only a restrictive policy isolates; without one, a restrictive
-        -- policy shows nobody anything.
-        SELECT count(*) INTO others FROM pg_policy WHERE polrelid = tbl AND polpermissive;
-        EXECUTE format('CREATE POLICY tenant_isolation ON %1$s AS %4$s USING (%2$I = (SELECT %3$s)) WITH CHECK (%2$I = (SELECT %3$s))',
-                       relation.name, tenant_column, current_tenant, CASE others WHEN 0 THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END);
-        EXECUTE format('COMMENT ON POLICY tenant_isolation ON %s IS %L', relation.name, (
-            SELECT note || jsonb_build_object('row security', relrowsecurity, 'forced', relforcerowsecurity,
-                                              'default', tenant."default" IS NOT NULL OR tenant.is_computed)
-              FROM pg_class WHERE oid = tbl));
-        IF others > 0 THEN
-            RAISE NOTICE USING MESSAGE = format('table %s has permissive policies, which still say who sees what within a tenant', relation.name);
+        IF exists_already THEN
+            EXECUTE format('DROP POLICY tenant_isolation ON %s', relation.name);
+        ELSE
+            SELECT jsonb_build_object('row security', relrowsecurity, 'forced', relforcerowsecurity,
+                                      'default', tenant."default" IS NOT NULL OR tenant.is_computed) AS before
+              INTO policy FROM pg_class WHERE oid = tbl;
+            IF NOT (policy.before -> 'default')::boolean THEN
+                EXECUTE format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', relation.name, tenant_column, current_tenant);
+            END IF;
         END IF;
-        IF tenant."default" IS NULL AND NOT tenant.is_computed THEN
-            EXECUTE format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', relation.name, tenant_column, current_tenant);
+        EXECUTE format('CREATE POLICY tenant_isolation ON %s AS %s %s', relation.name,
+                       CASE WHEN others THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, condition);
+        EXECUTE format('COMMENT ON POLICY tenant_isolation ON %s IS %L', relation.name, note || policy.before);
+        IF others THEN
+            RAISE NOTICE USING MESSAGE = format('table %s has permissive policies, which still say who sees what within a tenant', relation.name);
         END IF;
     END IF;
     EXECUTE format('ALTER TABLE ONLY %s ENABLE ROW LEVEL SECURITY', relation.name);
@@ -277,7 +285,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name) IS
-    'Enables and forces row-level security with a policy that shows and accepts rows of the current tenant only, which becomes the default of the column. The policy is restrictive where the table has permissive ones, which would otherwise let rows of other tenants through; a permissive policy that is added later does so, and auth.rls_lint reports it';
+    'Enables and forces row-level security with a policy that shows and accepts rows of the current tenant only, which becomes the default of the column. The policy is restrictive where the table has permissive ones, which would otherwise let rows of other tenants through; after adding one, call this again, as auth.rls_lint says. Idempotent';
 
 CREATE FUNCTION auth.disable_tenant_isolation(tbl regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
@@ -445,21 +453,23 @@ not_enabled AS (
     SELECT DISTINCT 'error', format('table %s', table_name), 'has policies, but row-level security is not enabled',
            format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', table_name)
       FROM policies WHERE NOT has_rls),
--- RLS without policy shows nothing.
+-- RLS without permissive policy shows nothing.
 without_policy AS (
-    SELECT 'warning', format('table %s', name), 'has row-level security without any policy, so that only its owner sees rows',
+    SELECT 'warning', format('table %s', name), 'has row-level security without a permissive policy, so that nobody whom it binds sees a row',
            CASE WHEN condition IS NULL THEN format('CREATE POLICY nobody ON %s USING (false);', name)
                 ELSE format('SELECT auth.enable_tenant_isolation(%L, %L);', name, column_name) END
       FROM relations r LEFT JOIN tenants USING (oid)
-     WHERE has_rls AND NOT EXISTS (SELECT FROM policies WHERE relation = r.oid)),
+     WHERE has_rls AND NOT EXISTS (SELECT FROM policies WHERE relation = r.oid AND permissive)),
 -- An owner who can connect, also as a member of the owning role, and whom RLS does not bind.
 not_forced AS (
     SELECT 'warning', format('table %s', name), format('does not bind its owner %I, who can connect', pg_get_userbyid(owner)),
            format('ALTER TABLE %s FORCE ROW LEVEL SECURITY;', name)
       FROM relations
      WHERE has_rls AND NOT forced
-       AND owner IN (SELECT o.oid FROM pg_roles o JOIN pg_roles u ON pg_has_role(u.oid, o.oid, 'USAGE')
-                      WHERE u.rolcanlogin AND NOT u.rolsuper AND NOT u.rolbypassrls)),
+       AND owner IN (SELECT o.owner
+                       FROM (SELECT DISTINCT owner FROM relations WHERE has_rls AND NOT forced) AS o
+                            JOIN pg_roles ON pg_has_role(pg_roles.oid, o.owner, 'USAGE')
+                      WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls)),
 -- Partitions that can be read past the policies of their table.
 direct_partitions AS (
     SELECT 'error', format('table %s', r.name), format('is a partition that others can read without the policies of %s', root.name), revokes
@@ -510,7 +520,7 @@ unchecked AS (
 alternatives AS (
     SELECT DISTINCT 'warning', format('table %s', i.table_name),
            'has a permissive policy beside tenant_isolation, which lets rows of other tenants through',
-           format('SELECT auth.disable_tenant_isolation(%L); SELECT auth.enable_tenant_isolation(%1$L, %L);', i.table_name, attname)
+           format('SELECT auth.enable_tenant_isolation(%L, %L);', i.table_name, attname)
       FROM policies i JOIN policies p ON p.relation = i.relation AND p.permissive AND p.oid <> i.oid
            JOIN pg_depend d ON classid = 'pg_policy'::regclass AND objid = i.oid AND refobjid = i.relation
            JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid AND attnum > 0

@@ -91,7 +91,7 @@ fn policies_without_effect() {
 
 #[test]
 fn rls_without_policy() {
-    let problem = "has row-level security without any policy, so that only its owner sees rows";
+    let problem = "has row-level security without a permissive policy, so that nobody whom it binds sees a row";
     let fix = "CREATE POLICY nobody ON public.u USING (false);";
     finds(
         "no_policy",
@@ -106,6 +106,9 @@ fn rls_without_policy() {
         "DROP POLICY tenant_isolation ON t",
         ["warning", "table public.t", problem, fix],
     );
+    let before =
+        format!("{T} CREATE POLICY own ON t USING (owner = auth.user_id()); SELECT auth.enable_tenant_isolation('t')");
+    finds("only_restrictive", &before, "DROP POLICY own ON t", ["warning", "table public.t", problem, fix]);
 }
 
 #[test]
@@ -287,7 +290,7 @@ fn writes_that_nobody_checks() {
 #[test]
 fn policies_that_let_other_tenants_in() {
     let problem = "has a permissive policy beside tenant_isolation, which lets rows of other tenants through";
-    let fix = "SELECT auth.disable_tenant_isolation('public.t'); SELECT auth.enable_tenant_isolation('public.t', 'tenant_id');";
+    let fix = "SELECT auth.enable_tenant_isolation('public.t', 'tenant_id');";
     let plant = "CREATE POLICY own ON t USING (owner = auth.user_id()); CREATE POLICY shared ON t FOR SELECT USING (owner = 'all')";
     finds("alternative", ISOLATED, plant, ["warning", "table public.t", problem, fix]);
 }

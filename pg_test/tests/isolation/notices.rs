@@ -91,3 +91,26 @@ fn partitions_that_others_reach_are_noted_until_they_do_not() {
     session.run(hint);
     noted(&mut session, enable, &[]);
 }
+
+#[test]
+fn a_second_call_takes_later_policies_into_account() {
+    let database = Database::new("later_policies");
+    let mut session = database.superuser();
+    session.run("CREATE TABLE t (tenant_id uuid PRIMARY KEY, owner text)");
+    let (catalogue, dump) = (database.catalogue(), database.schema());
+    let enable = "SELECT auth.enable_tenant_isolation('t')";
+    let permissive = "SELECT polpermissive FROM pg_policy WHERE polname = 'tenant_isolation'";
+    session.run(enable);
+    assert!(session.value::<bool>(permissive));
+    session.run("CREATE POLICY own ON t USING (owner = auth.user_id())");
+    let message = "table public.t has permissive policies, which still say who sees what within a tenant";
+    noted(&mut session, enable, &[(message, None)]);
+    assert!(!session.value::<bool>(permissive));
+    noted(&mut session, enable, &[]);
+    session.run("DROP POLICY own ON t");
+    noted(&mut session, enable, &[]);
+    assert!(session.value::<bool>(permissive));
+    session.run("SELECT auth.disable_tenant_isolation('t')");
+    same(&database.catalogue(), &catalogue);
+    assert_eq!(database.schema(), dump);
+}
