@@ -255,21 +255,25 @@ BEGIN
                        CASE WHEN others THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, condition);
         EXECUTE format('COMMENT ON POLICY tenant_isolation ON %s IS %L', relation.name, note || policy.before);
         IF others THEN
-            RAISE NOTICE USING MESSAGE = format('table %s has permissive policies, which still say who sees what within a tenant', relation.name);
+            RAISE NOTICE USING
+                MESSAGE = format('table %s has permissive policies, which still say who sees what within a tenant', relation.name);
         END IF;
     END IF;
     EXECUTE format('ALTER TABLE ONLY %s ENABLE ROW LEVEL SECURITY', relation.name);
     EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation.name);
 
     IF NOT tenant.is_computed AND tenant."default" !~ own_default THEN
-        RAISE NOTICE USING MESSAGE = format('column %I of table %s keeps its default %s', tenant_column, relation.name, tenant."default"),
+        RAISE NOTICE USING
+            MESSAGE = format('column %I of table %s keeps its default %s', tenant_column, relation.name, tenant."default"),
             HINT = format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s;', relation.name, tenant_column, current_tenant);
     END IF;
     IF NOT tenant.not_null THEN
-        RAISE NOTICE USING MESSAGE = format('column %I of table %s may be null, and nobody sees rows without tenant', tenant_column, relation.name),
+        RAISE NOTICE USING
+            MESSAGE = format('column %I of table %s may be null, and nobody sees rows without tenant', tenant_column, relation.name),
             HINT = format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', relation.name, tenant_column);
     END IF;
-    IF NOT EXISTS (SELECT FROM pg_index WHERE indrelid = tbl AND indkey[0] = tenant.number AND indpred IS NULL AND indisvalid) THEN
+    IF NOT EXISTS (SELECT FROM pg_index
+                    WHERE indrelid = tbl AND indkey[0] = tenant.number AND indpred IS NULL AND indisvalid) THEN
         RAISE NOTICE USING MESSAGE = format('table %s has no index that begins with column %I', relation.name, tenant_column),
             HINT = format('CREATE INDEX ON %s (%I);', relation.name, tenant_column);
     END IF;
@@ -285,7 +289,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name) IS
-    'Enables and forces row-level security with a policy that shows and accepts rows of the current tenant only, which becomes the default of the column. The policy is restrictive where the table has permissive ones, which would otherwise let rows of other tenants through; after adding one, call this again, as auth.rls_lint says. Idempotent';
+    'Enables and forces row-level security with a policy that shows and accepts rows of the current tenant only, '
+    'which becomes the default of the column. The policy is restrictive where the table has permissive ones, which '
+    'would otherwise let rows of other tenants through; after adding one, call this again, as auth.rls_lint says. Idempotent';
 
 CREATE FUNCTION auth.disable_tenant_isolation(tbl regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
@@ -407,7 +413,8 @@ policies AS (
 -- Whether they say anything of who asks: by a function or a subquery of users, or a role.
 identities AS (
     SELECT oid, using_code ~ mention AS in_using, check_code ~ mention AS in_check
-      FROM policies, (VALUES ('''''\(|[a-z0-9_]\.(?:[a-z0-9_$]+|'''')\(|current_setting\(|\m(?:CURRENT_USER|SESSION_USER|CURRENT_ROLE|SELECT)\M')) AS v (mention)),
+      FROM policies, (VALUES ('''''\(|[a-z0-9_]\.(?:[a-z0-9_$]+|'''')\(|current_setting\('
+                              '|\m(?:CURRENT_USER|SESSION_USER|CURRENT_ROLE|SELECT)\M')) AS v (mention)),
 -- Commands that a restrictive policy about the identity narrows for everybody, on each table.
 narrowed AS (
     SELECT relation, command, in_using AS reads, coalesce(in_check, in_using) AS writes
@@ -455,7 +462,8 @@ not_enabled AS (
       FROM policies WHERE NOT has_rls),
 -- RLS without permissive policy shows nothing.
 without_policy AS (
-    SELECT 'warning', format('table %s', name), 'has row-level security without a permissive policy, so that nobody whom it binds sees a row',
+    SELECT 'warning', format('table %s', name),
+           'has row-level security without a permissive policy, so that nobody whom it binds sees a row',
            CASE WHEN condition IS NULL THEN format('CREATE POLICY nobody ON %s USING (false);', name)
                 ELSE format('SELECT auth.enable_tenant_isolation(%L, %L);', name, column_name) END
       FROM relations r LEFT JOIN tenants USING (oid)
@@ -472,7 +480,8 @@ not_forced AS (
                       WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls)),
 -- Partitions that can be read past the policies of their table.
 direct_partitions AS (
-    SELECT 'error', format('table %s', r.name), format('is a partition that others can read without the policies of %s', root.name), revokes
+    SELECT 'error', format('table %s', r.name),
+           format('is a partition that others can read without the policies of %s', root.name), revokes
       FROM relations r JOIN grants USING (oid) JOIN relations root ON root.oid = pg_partition_root(r.oid)
      WHERE r.is_partition AND NOT r.has_rls AND root.has_rls),
 -- Calls that cost much in each row; in a subquery they are made once. Those with arguments from the row stay.
@@ -482,7 +491,8 @@ bare_calls AS (
                || CASE WHEN wrapped_using <> using_text THEN format(' USING (%s)', wrapped_using) ELSE '' END
                || CASE WHEN wrapped_check <> check_text THEN format(' WITH CHECK (%s)', wrapped_check) ELSE '' END || ';'
       FROM policies JOIN unwrapped USING (oid),
-           (VALUES ($$((?<!SELECT )(?:auth\.(?:jwt|session|claim|has_scope|has_role|organization|tenant_ids)|\mcurrent_setting)\((?:[^()'a-z]|ARRAY|VARIADIC|::text|true|false|'(?:[^']|'')*')*\)(?: ->>? '(?:[^']|'')*'::text)?)$$)) AS v (call),
+           (VALUES ($$((?<!SELECT )(?:auth\.(?:jwt|session|claim|has_scope|has_role|organization|tenant_ids)|\mcurrent_setting)$$
+                    || $$\((?:[^()'a-z]|ARRAY|VARIADIC|::text|true|false|'(?:[^']|'')*')*\)(?: ->>? '(?:[^']|'')*'::text)?)$$)) AS v (call),
            LATERAL (SELECT regexp_replace(using_text, call, '(SELECT \1)', 'g') AS wrapped_using,
                            regexp_replace(check_text, call, '(SELECT \1)', 'g') AS wrapped_check) AS wrapped
      WHERE code !~ '\([^()]*\)' AND code ~ '(auth\.(jwt|session|claim|has_scope|has_role|organization|tenant_ids)|\mcurrent_setting)\{'
@@ -493,8 +503,8 @@ settable AS (
            CASE WHEN array_to_string(names, '') NOT LIKE '%.%'
                 THEN format('ALTER POLICY %I ON %s', policy_name, table_name) || CASE WHEN using_text IS NULL THEN '' ELSE ' USING (false)' END
                      || CASE WHEN check_text IS NULL THEN '' ELSE ' WITH CHECK (false)' END || ';'
-                ELSE format('ALTER SYSTEM SET pg_jwks.claim_settings = %L; -- with pg_jwks in shared_preload_libraries; then restart', (
-                    SELECT concat_ws(', ', nullif(current_setting('pg_jwks.claim_settings', true), ''), string_agg(DISTINCT name || '=' || CASE
+                ELSE format('ALTER SYSTEM SET pg_jwks.claim_settings = %L; -- with pg_jwks in shared_preload_libraries; then restart',
+                   (SELECT concat_ws(', ', nullif(current_setting('pg_jwks.claim_settings', true), ''), string_agg(DISTINCT name || '=' || CASE
                                WHEN name ~ 'claims$' THEN '*'
                                WHEN name ~ '\.(user_?id|uid|id)$' THEN 'sub'
                                ELSE substring(name, '[^.]*$') END, ', '))
@@ -514,7 +524,8 @@ unchecked AS (
            format('ALTER POLICY %I ON %s WITH CHECK (%s);', policy_name, table_name,
                   CASE WHEN in_using THEN using_text ELSE coalesce(condition, 'false') END)
       FROM policies p JOIN identities USING (oid) LEFT JOIN tenants t ON t.oid = relation
-     WHERE permissive AND NOT in_check AND check_text <> 'false' AND using_text IS DISTINCT FROM 'true' AND (in_using OR 0 = ANY (roles))
+     WHERE permissive AND NOT in_check AND check_text <> 'false' AND using_text IS DISTINCT FROM 'true'
+       AND (in_using OR 0 = ANY (roles))
        AND NOT EXISTS (SELECT FROM narrowed n WHERE n.relation = p.relation AND writes AND n.command IN ('*', p.command))),
 -- Permissive policies are alternatives to tenant_isolation, unless it is restrictive.
 alternatives AS (
