@@ -1,0 +1,50 @@
+//! What the templates grant to the application: policies are one fence, privileges the other.
+
+use crate::server::{Database, run, texts};
+use crate::specs;
+
+/// On each table what its policies let somebody do, and no more: no TRUNCATE, which no policy is asked about, and no
+/// REFERENCES, which tells what rows there are.
+#[test]
+fn grants_are_no_wider_than_the_policies() {
+    for template in specs::all() {
+        let mut client = Database::new(template, "grants").superuser();
+        for target in template.targets {
+            let written = target.rights.iter().any(|access| !access.home.is_empty());
+            let expected: &[&str] = match (template.name, target.name) {
+                ("partitions", "event_0" | "event_1") => &[],
+                ("column_defaults", _) => &["DELETE", "INSERT", "SELECT", "UPDATE (body)"],
+                _ if written => &["DELETE", "INSERT", "SELECT", "UPDATE"],
+                _ => &["SELECT"],
+            };
+            let granted = texts(
+                &mut client,
+                &format!(
+                    "SELECT privilege_type FROM pg_class, aclexplode(relacl)
+                      WHERE oid = '{0}.{1}'::regclass AND grantee = 'app'::regrole
+                      UNION ALL
+                     SELECT privilege_type || ' (' || attname || ')' FROM pg_attribute, aclexplode(attacl)
+                      WHERE attrelid = '{0}.{1}'::regclass AND grantee = 'app'::regrole",
+                    template.name, target.name
+                ),
+            );
+            assert_eq!(granted, expected, "{}.{}", template.name, target.name);
+        }
+    }
+}
+
+/// A role that is no member of `app` sees nothing at all.
+#[test]
+fn others_have_no_rights() {
+    for template in specs::all() {
+        let mut client = Database::new(template, "others").superuser();
+        run(&mut client, &format!("CREATE ROLE other_{}", template.name));
+        for target in template.targets {
+            let query = format!(
+                "SELECT has_table_privilege('other_{0}', '{0}.{1}', 'SELECT, INSERT, UPDATE, DELETE')::text",
+                template.name, target.name
+            );
+            assert_eq!(texts(&mut client, &query), ["false"], "{query}");
+        }
+    }
+}

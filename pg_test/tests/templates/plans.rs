@@ -1,0 +1,135 @@
+//! Plans that are kept while the identity changes, parallel plans, and plans that use the index.
+
+use std::collections::BTreeSet;
+
+use postgres::{Client, Statement};
+use serde_json::Value;
+
+use crate::access::{NOBODY, Template};
+use crate::attacks::set;
+use crate::matrix::{exposed, view};
+use crate::server::{major_version, run, sign_in, sign_in_refused, sign_out};
+use crate::specs;
+
+fn shown(client: &mut Client, statement: &Statement) -> BTreeSet<String> {
+    let rows = client.query(statement, &[]).expect("a kept plan");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// A read, an UPDATE and a DELETE, each planned once for all actors.
+#[test]
+fn kept_plans_follow_the_identity() {
+    for template in specs::all() {
+        let mut client = exposed(template, "plans").service();
+        run(&mut client, "SET plan_cache_mode = force_generic_plan");
+        for target in template.targets {
+            let [read, update, delete] = {
+                let view = view(template, target, NOBODY);
+                let writes = view.writes(&BTreeSet::new());
+                let write = |verb| {
+                    let returning = |s: &&str| s.starts_with(verb) && s.contains("RETURNING");
+                    writes.iter().map(|attack| &*attack.statement).find(returning).expect(verb).to_owned()
+                };
+                [view.reads().swap_remove(0), write("UPDATE"), write("DELETE")]
+            }
+            .map(|statement| client.prepare(&statement).expect("a statement"));
+            let mut check = |client: &mut Client, who: &str| {
+                let access = target.access(who);
+                let about = format!("{}.{}, {who}", template.name, target.name);
+                for (statement, expected) in
+                    [(&read, access.reads), (&update, access.updates), (&read, access.reads), (&delete, access.deletes)]
+                {
+                    run(client, "BEGIN");
+                    assert_eq!(shown(client, statement), set(expected), "{about}");
+                    run(client, "ROLLBACK");
+                }
+            };
+            for _ in 0..2 {
+                for actor in template.actors {
+                    sign_in(&mut client, actor);
+                    check(&mut client, actor.name);
+                }
+                sign_in_refused(&mut client, &template.actors[0]);
+                check(&mut client, NOBODY);
+                sign_in(&mut client, &template.actors[1]);
+                check(&mut client, template.actors[1].name);
+                sign_out(&mut client);
+                check(&mut client, NOBODY);
+            }
+        }
+    }
+}
+
+/// All the work is done by the workers, also where the tables are small.
+const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+    SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off;
+    SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;";
+
+#[test]
+fn parallel_workers_obey() {
+    let force = if major_version() < 16 { "force_parallel_mode" } else { "debug_parallel_query" };
+    for template in specs::all() {
+        let mut client = exposed(template, "parallel").service();
+        run(&mut client, &format!("{PARALLEL} SET {force} = on; SET plan_cache_mode = force_generic_plan"));
+        for target in template.targets {
+            let read = view(template, target, NOBODY).reads().swap_remove(0);
+            let kept = client.prepare(&read).expect("a statement");
+            for actor in template.actors.iter().chain(template.actors) {
+                sign_in(&mut client, actor);
+                let plan = explained(&mut client, &format!("EXPLAIN (ANALYZE, FORMAT JSON) {read}"));
+                let launched = numbers(&plan, "Workers Launched");
+                assert!(launched > 0, "{}.{}: {plan}", template.name, target.name);
+                let access = target.access(actor.name);
+                assert_eq!(shown(&mut client, &kept), set(access.reads), "{}, {}", template.name, actor.name);
+            }
+            sign_out(&mut client);
+            assert_eq!(shown(&mut client, &kept), set(target.access(NOBODY).reads), "{}", template.name);
+        }
+    }
+}
+
+fn explained(client: &mut Client, statement: &str) -> Value {
+    client.query_one(statement, &[]).expect("EXPLAIN").get(0)
+}
+
+/// The sum of a number over the nodes of a plan.
+fn numbers(plan: &Value, name: &str) -> i64 {
+    let own = plan.get(name).and_then(Value::as_i64).unwrap_or(0);
+    let inner = match plan {
+        Value::Array(values) => values.iter().map(|value| numbers(value, name)).sum(),
+        Value::Object(members) => members.values().map(|value| numbers(value, name)).sum(),
+        _ => 0,
+    };
+    own + inner
+}
+
+/// The nodes of a plan that are about tables, by their types and conditions.
+fn scans(plan: &Value, found: &mut Vec<(String, String)>) {
+    if let Some(scan) = plan["Node Type"].as_str().filter(|_| plan.get("Relation Name").is_some()) {
+        found.push((scan.to_owned(), plan["Relation Name"].as_str().unwrap_or_default().to_owned()));
+    }
+    match plan {
+        Value::Array(values) => values.iter().for_each(|value| scans(value, found)),
+        Value::Object(members) => members.values().for_each(|value| scans(value, found)),
+        _ => {}
+    }
+}
+
+/// What the comments say of costs: the policy's condition finds the rows by the index. The exception is the
+/// administrator who sees all, as its comment says.
+#[test]
+fn policies_use_the_index() {
+    for template in specs::all() {
+        let mut client = exposed(template, "index").service();
+        run(&mut client, "SET enable_seqscan = off");
+        sign_in(&mut client, &template.actors[0]);
+        for target in template.targets {
+            let mut found = Vec::new();
+            let read = view(template, target, NOBODY).reads().swap_remove(0);
+            scans(&explained(&mut client, &format!("EXPLAIN (FORMAT JSON) {read}")), &mut found);
+            assert!(!found.is_empty(), "{read}");
+            let by_index = found.iter().all(|(scan, _)| scan.contains("Index") || scan.contains("Bitmap"));
+            assert_eq!(by_index, template.name != "admin_sees_all", "{read}: {found:?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The server that the tests share, and how a template comes into a database of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
+use postgres::Client;
+use serde_json::Value;
+
+use crate::access::{Actor, Template};
+
+const ISSUER: &str = "https://issuer.test";
+
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k"));
+
+static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
+    let cluster = started();
+    // The owner of the databases, whose own sessions are tested too, and the role that the application connects as.
+    let mut setup = String::from(
+        "CREATE ROLE app NOLOGIN;
+         CREATE ROLE proprietor LOGIN IN ROLE app;
+         CREATE ROLE service LOGIN IN ROLE app;",
+    );
+    for setting in ["tenant_claim", "tenant_lookup"] {
+        setup.push_str(&format!("GRANT SET ON PARAMETER pg_jwks.{setting} TO proprietor;"));
+    }
+    run(&mut cluster.client(), &setup);
+    cluster
+});
+
+/// A server that trusts the tests' issuer, and nothing in it.
+pub fn started() -> Cluster {
+    Cluster::options()
+        .setting("pg_jwks.issuer", ISSUER)
+        .setting("pg_jwks.audience", "app")
+        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
+        .setting("pg_jwks.leeway", "0")
+        .setting("max_worker_processes", "64")
+        .setting("max_parallel_workers", "64")
+        .setting("max_connections", "150")
+        .setting("autovacuum", "off")
+        .start()
+}
+
+/// The file of a template.
+pub fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../rls_examples").join(format!("{name}.sql"))
+}
+
+/// A database with one template.
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    /// Runs the file of the template in a new database, as the owner of that.
+    pub fn new(template: &Template, purpose: &str) -> Self {
+        let name = format!("{}_{purpose}", template.name);
+        run(&mut SERVER.client(), &format!("CREATE DATABASE {name} OWNER proprietor"));
+        let output = SERVER.run_sql_file("proprietor", &name, file(template.name));
+        output.unwrap_or_else(|output| panic!("{}: {output}", template.name));
+        Self { name }
+    }
+
+    /// A session of the role that the application connects as: it owns nothing and is no superuser.
+    pub fn service(&self) -> Client {
+        SERVER.connect("service", &self.name)
+    }
+
+    /// A session of the owner of the tables.
+    pub fn owner(&self) -> Client {
+        SERVER.connect("proprietor", &self.name)
+    }
+
+    /// A session of the superuser.
+    pub fn superuser(&self) -> Client {
+        SERVER.connect("postgres", &self.name)
+    }
+}
+
+/// The major version of the server.
+pub fn major_version() -> u32 {
+    SERVER.major_version()
+}
+
+/// A token of the actor, until then.
+fn token(actor: &Actor, end: Option<i64>) -> String {
+    let mut all = claims(ISSUER, actor.name);
+    let own: Value = serde_json::from_str(actor.claims).expect("claims");
+    let object = all.as_object_mut().expect("an object");
+    object.extend(own.as_object().expect("an object").clone());
+    object.extend(end.map(|end| ("exp".to_owned(), end.into())));
+    KEY.sign(&all)
+}
+
+/// Hands over a token that is refused, after one of the actor's that is not.
+pub fn sign_in_refused(client: &mut Client, actor: &Actor) {
+    sign_in(client, actor);
+    client.execute("SELECT auth.jwt_session_init('garbage')", &[]).expect_err("garbage");
+}
+
+/// Makes the actor the identity of the session.
+pub fn sign_in(client: &mut Client, actor: &Actor) {
+    sign_in_until(client, actor, None);
+}
+
+/// The same, with an end in seconds since 1970.
+pub fn sign_in_until(client: &mut Client, actor: &Actor, end: Option<i64>) {
+    client.execute("SELECT auth.jwt_session_init($1)", &[&token(actor, end)]).expect("a good token");
+    run(client, actor.then);
+}
+
+/// Takes the identity away.
+pub fn sign_out(client: &mut Client) {
+    run(client, "SELECT auth.jwt_session_clear()");
+}
+
+/// Runs statements that must succeed.
+#[track_caller]
+pub fn run(client: &mut Client, statements: &str) {
+    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+}
+
+/// Runs statements that must fail.
+#[track_caller]
+pub fn refused(client: &mut Client, statements: &str) -> PgError {
+    pg_error(&client.batch_execute(statements).expect_err(statements))
+}
+
+/// The first column of a query, in order.
+#[track_caller]
+pub fn texts(client: &mut Client, query: &str) -> Vec<String> {
+    let rows = client.query(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}"));
+    let mut texts: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    texts.sort();
+    texts
+}
