@@ -43,6 +43,8 @@ pub struct Target {
     pub new_id: &'static str,
     /// Whether the home may be NULL once NOT NULL is taken away: it is not in the primary key.
     pub nullable: bool,
+    /// Whether it is partitioned.
+    pub partitioned: bool,
     /// All homes of rows; none of them is new.
     pub homes: &'static [&'static str],
     /// What actors may do. Those who are not named, and everybody without identity, may do what [`NOBODY`] may.

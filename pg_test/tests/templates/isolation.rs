@@ -7,7 +7,7 @@ use pg_test::now;
 use postgres::Client;
 
 use crate::access::{NOBODY, Template};
-use crate::matrix::{exposed, query, view, violation};
+use crate::matrix::{query, shared, view, violation};
 use crate::server::{run, sign_in_until};
 use crate::specs;
 
@@ -31,8 +31,8 @@ fn each_template_is_tested() {
 }
 
 fn holds(template: &Template) {
-    let database = exposed(template, "isolation");
-    if let Err(what) = violation(&database, template) {
+    let database = shared(template);
+    if let Err(what) = violation(database, template) {
         panic!("{}: {what}", template.name);
     }
     expires(&mut database.service(), template);

@@ -1,14 +1,14 @@
 //! The owner of the tables: bound with FORCE, not bound without.
 
 use crate::access::{NOBODY, Template};
-use crate::matrix::{exposed, query, reads, view};
+use crate::matrix::{exposed, query, reads, shared, view};
 use crate::server::{run, sign_in, sign_out};
 use crate::specs;
 
 #[test]
 fn with_force_the_owner_sees_what_the_identity_may_see() {
     for template in specs::all() {
-        let database = exposed(template, "forced");
+        let database = shared(template);
         let mut owner = database.owner();
         for target in template.targets {
             for actor in template.actors {
@@ -31,14 +31,16 @@ fn without_force_the_owner_sees_all() {
             let query =
                 |client: &mut _| query(client, &format!("SELECT to_jsonb(t)::text FROM {table} t")).expect("rows");
             let all = query(&mut database.superuser());
-            assert!(all.len() > 1, "{table}");
             assert_eq!(query(&mut owner), all, "{table}");
             sign_in(&mut owner, &template.actors[0]);
             assert_eq!(query(&mut owner), all, "{table}, with an identity");
             sign_out(&mut owner);
             let mut service = database.service();
-            sign_in(&mut service, &template.actors[0]);
-            assert!(query(&mut service).len() < all.len(), "{table}, another role");
+            let fewer = template.actors.iter().any(|actor| {
+                sign_in(&mut service, actor);
+                query(&mut service).len() < all.len()
+            });
+            assert!(fewer, "{table}, another role");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use postgres::Client;
 
-use crate::access::{Actor, Template, user};
+use crate::access::{Template, user};
 use crate::server::{Database, file, refused, run, sign_in, sign_out, texts};
 use crate::specs;
 
@@ -50,9 +50,8 @@ fn foreign_keys_stay_within_the_tenant() {
 
 #[test]
 fn a_choice_is_needed_and_is_limited_to_memberships() {
-    let (_database, mut client, _) = first("chosen_tenant");
-    let alice: Actor = user("alice", "{}");
-    sign_in(&mut client, &alice);
+    let mut client = Database::new(specs::named("chosen_tenant"), "particulars").service();
+    sign_in(&mut client, &user("alice", "{}"));
     let projects = "SELECT body FROM chosen_tenant.project";
     for statement in [projects, "UPDATE chosen_tenant.project SET body = ''", "DELETE FROM chosen_tenant.project"] {
         let error = refused(&mut client, statement);
@@ -131,7 +130,7 @@ fn views_read_as_who_asks() {
     let (database, mut client, template) = first("views");
     let counted = "SELECT owner || ' ' || tasks FROM views.task_count";
     let open = "SELECT body FROM views.open_task";
-    let mut check = |client: &mut Client| {
+    let check = |client: &mut Client| {
         for (actor, tasks, body) in [(0, "alice 2", "buy seeds"), (1, "bob 1", "learn to swim")] {
             sign_in(client, &template.actors[actor]);
             assert_eq!(texts(client, counted), [tasks]);
@@ -151,7 +150,7 @@ fn views_read_as_who_asks() {
     run(&mut superuser, &format!("DROP VIEW views.open_task, views.task_count; {older}"));
     check(&mut client);
     // The trap: a view whose owner no policy binds.
-    run(&mut superuser, "ALTER VIEW views.task_count OWNER TO postgres");
+    run(&mut superuser, "ALTER VIEW views.task_count OWNER TO postgres; GRANT SELECT ON views.task_count TO app");
     assert_eq!(texts(&mut client, counted), ["alice 2", "bob 1"]);
 }
 
@@ -168,7 +167,8 @@ fn partitions_are_closed_and_pruned() {
     }
     let plan = texts(&mut client, "EXPLAIN (ANALYZE, TIMING OFF) SELECT FROM partitions.event");
     let of = |partition: &str| plan.iter().find(|line| line.contains(partition)).expect(partition);
-    assert!(!of(" event_0").contains("never executed") && of(" event_1").contains("never executed"), "{plan:?}");
+    assert!(!of("Scan on event_1").contains("never executed"), "{plan:?}");
+    assert!(of("Scan on event_0").contains("never executed"), "{plan:?}");
     let rows = "SELECT DISTINCT tableoid::regclass::text FROM partitions.event";
     assert_eq!(texts(&mut database.superuser(), rows), ["partitions.event_0", "partitions.event_1"]);
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use postgres::{Client, Statement};
 use serde_json::Value;
 
-use crate::access::{NOBODY, Template};
+use crate::access::NOBODY;
 use crate::attacks::set;
-use crate::matrix::{exposed, view};
+use crate::matrix::{shared, view};
 use crate::server::{major_version, run, sign_in, sign_in_refused, sign_out};
 use crate::specs;
 
@@ -20,7 +20,7 @@ fn shown(client: &mut Client, statement: &Statement) -> BTreeSet<String> {
 #[test]
 fn kept_plans_follow_the_identity() {
     for template in specs::all() {
-        let mut client = exposed(template, "plans").service();
+        let mut client = shared(template).service();
         run(&mut client, "SET plan_cache_mode = force_generic_plan");
         for target in template.targets {
             let [read, update, delete] = {
@@ -33,7 +33,7 @@ fn kept_plans_follow_the_identity() {
                 [view.reads().swap_remove(0), write("UPDATE"), write("DELETE")]
             }
             .map(|statement| client.prepare(&statement).expect("a statement"));
-            let mut check = |client: &mut Client, who: &str| {
+            let check = |client: &mut Client, who: &str| {
                 let access = target.access(who);
                 let about = format!("{}.{}, {who}", template.name, target.name);
                 for (statement, expected) in
@@ -69,7 +69,7 @@ const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup
 fn parallel_workers_obey() {
     let force = if major_version() < 16 { "force_parallel_mode" } else { "debug_parallel_query" };
     for template in specs::all() {
-        let mut client = exposed(template, "parallel").service();
+        let mut client = shared(template).service();
         run(&mut client, &format!("{PARALLEL} SET {force} = on; SET plan_cache_mode = force_generic_plan"));
         for target in template.targets {
             let read = view(template, target, NOBODY).reads().swap_remove(0);
@@ -120,7 +120,7 @@ fn scans(plan: &Value, found: &mut Vec<(String, String)>) {
 #[test]
 fn policies_use_the_index() {
     for template in specs::all() {
-        let mut client = exposed(template, "index").service();
+        let mut client = shared(template).service();
         run(&mut client, "SET enable_seqscan = off");
         sign_in(&mut client, &template.actors[0]);
         for target in template.targets {

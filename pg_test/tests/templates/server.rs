@@ -18,6 +18,7 @@ static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
     // The owner of the databases, whose own sessions are tested too, and the role that the application connects as.
     let mut setup = String::from(
         "CREATE ROLE app NOLOGIN;
+         CREATE ROLE other LOGIN;
          CREATE ROLE proprietor LOGIN IN ROLE app;
          CREATE ROLE service LOGIN IN ROLE app;",
     );

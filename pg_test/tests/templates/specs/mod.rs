@@ -26,6 +26,7 @@ const OWNED: Target = Target {
     value: "x",
     new_id: "100",
     nullable: true,
+    partitioned: false,
     homes: &["alice", "bob", "carol"],
     rights: &[],
 };

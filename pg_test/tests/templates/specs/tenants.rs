@@ -16,7 +16,7 @@ const TENANTS: Target = Target { home: "tenant_id", homes: &["acme", "globex", "
 const UUID_TENANTS: Target = Target { homes: &[TENANT_A, TENANT_B], ..TENANTS };
 
 /// A partition, with rows of one tenant.
-const PARTITION: Target = Target { name: "", table: "", rights: &[], ..EVENTS };
+const PARTITION: Target = Target { partitioned: false, ..EVENTS };
 
 const EVENT_1: &str = "00000000-0000-4000-8000-000000000001";
 const EVENT_2: &str = "00000000-0000-4000-8000-000000000002";
@@ -25,6 +25,7 @@ const EVENT_3: &str = "00000000-0000-4000-8000-000000000003";
 const EVENTS: Target = Target {
     name: "event",
     table: "event",
+    partitioned: true,
     key: "tenant_id, id",
     new_id: "00000000-0000-4000-8000-000000000100",
     nullable: false,
@@ -192,12 +193,12 @@ pub const TEMPLATES: &[Template] = &[
         targets: &[
             EVENTS,
             Target {
-                name: "event_0",
-                table: "event_0",
+                name: "event_1",
+                table: "event_1",
                 rights: &[owns("alice", &[EVENT_1, EVENT_2], "acme")],
                 ..PARTITION
             },
-            Target { name: "event_1", table: "event_1", rights: &[owns("bob", &[EVENT_3], "globex")], ..PARTITION },
+            Target { name: "event_0", table: "event_0", rights: &[owns("bob", &[EVENT_3], "globex")], ..PARTITION },
         ],
     },
 ];
