@@ -1,6 +1,6 @@
 //! What the templates grant to the application: policies are one fence, privileges the other.
 
-use crate::server::{Database, texts};
+use crate::server::{Database, lint, texts};
 use crate::specs;
 
 /// On each table what its policies let somebody do, and no more: no TRUNCATE, which no policy is asked about, and no
@@ -9,6 +9,7 @@ use crate::specs;
 fn grants_are_no_wider_than_the_policies() {
     for template in specs::all() {
         let mut client = Database::new(template, "grants").superuser();
+        assert!(lint(&mut client).is_empty(), "{}: {:?}", template.name, lint(&mut client));
         for target in template.targets {
             let written = target.rights.iter().any(|access| !access.home.is_empty());
             let expected: &[&str] = match (template.name, target.name) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::server::{file, run, started};
+use crate::server::{file, lint, run, started};
 use crate::specs;
 
 /// All in one database, by the superuser, on a server that knows no role `app`; then undone, and all again.
@@ -21,6 +21,9 @@ fn all_run_in_one_database_and_are_undone() {
             assert!(again.contains(&format!("schema \"{}\" already exists", template.name)), "{again}");
             assert_eq!(again.matches("ERROR").count(), 1, "{again}");
         }
+        assert!(lint(&mut client).is_empty(), "{:?}", lint(&mut client));
+        run(&mut client, "ALTER VIEW views.open_task RESET (security_invoker)");
+        assert!(matches!(&lint(&mut client)[..], [one] if one.contains("views.open_task")), "{:?}", lint(&mut client));
         for template in specs::all() {
             let text = fs::read_to_string(file(template.name)).expect("the file");
             let undo =

@@ -136,3 +136,8 @@ pub fn texts(client: &mut Client, query: &str) -> Vec<String> {
     texts.sort();
     texts
 }
+
+/// What `auth.rls_lint` finds in the database.
+pub fn lint(client: &mut Client) -> Vec<String> {
+    texts(client, "SELECT lint::text FROM auth.rls_lint() lint")
+}
