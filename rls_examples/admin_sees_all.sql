@@ -3,8 +3,8 @@
 -- When: support staff look into every user's rows; the role comes from the token (pg_jwks.role_claim).
 -- The policies: each user has the own rows, and a second permissive policy lets administrators read, not write, all.
 -- Cost: the role is looked at once a statement. But the condition is now "own row OR administrator", which no index on
--- owner serves: where tables are large, let administrators come as a PostgreSQL role of their own (pg_jwks.set_role)
--- and say TO that_role in their policy; then the others' plans use the index.
+-- owner serves. Where tables are large, give administrators a PostgreSQL role of their own (pg_jwks.set_role) and say
+-- TO that_role in their policy; the others' plans then use the index, if they do not inherit that role (NOINHERIT).
 -- Undo: DROP SCHEMA admin_sees_all CASCADE;
 
 BEGIN;

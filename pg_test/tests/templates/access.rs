@@ -47,6 +47,8 @@ pub struct Target {
     pub partitioned: bool,
     /// All homes of rows; none of them is new.
     pub homes: &'static [&'static str],
+    /// Columns that the identity fills in, and what it never does.
+    pub forged: &'static [(&'static str, &'static str)],
     /// What actors may do. Those who are not named, and everybody without identity, may do what [`NOBODY`] may.
     pub rights: &'static [Access],
 }

@@ -203,6 +203,10 @@ impl View<'_> {
             statement: format!("INSERT INTO {name} ({columns}) VALUES ({values})"),
             expected: adds.clone(),
         }];
+        attacks.extend(target.forged.iter().map(|(column, value)| Attack {
+            statement: format!("INSERT INTO {name} ({columns}, {column}) VALUES ({values}, '{value}')"),
+            expected: Effect::default(),
+        }));
         for (home, allowed) in self.homes() {
             let (columns, values) = self.row(new_id, Some(&home));
             let insert = format!("INSERT INTO {name} ({columns}) VALUES ({values})");

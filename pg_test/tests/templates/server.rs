@@ -65,17 +65,22 @@ impl Database {
 
     /// A session of the role that the application connects as: it owns nothing and is no superuser.
     pub fn service(&self) -> Client {
-        SERVER.connect("service", &self.name)
+        self.session("service")
     }
 
     /// A session of the owner of the tables.
     pub fn owner(&self) -> Client {
-        SERVER.connect("proprietor", &self.name)
+        self.session("proprietor")
     }
 
     /// A session of the superuser.
     pub fn superuser(&self) -> Client {
-        SERVER.connect("postgres", &self.name)
+        self.session("postgres")
+    }
+
+    /// A session of a role.
+    pub fn session(&self, role: &str) -> Client {
+        SERVER.connect(role, &self.name)
     }
 }
 

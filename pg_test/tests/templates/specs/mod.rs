@@ -27,6 +27,7 @@ const OWNED: Target = Target {
     new_id: "100",
     nullable: true,
     partitioned: false,
+    forged: &[],
     homes: &["alice", "bob", "carol"],
     rights: &[],
 };

@@ -63,6 +63,7 @@ pub const TEMPLATES: &[Template] = &[
         targets: &[Target {
             name: "entry",
             table: "entry",
+            forged: &[("owner_email", "eve@example.com"), ("created_at", "2020-01-01")],
             rights: &[owns("alice", &["1"], "alice"), owns("bob", &["2"], "bob"), owns("carol", &[], "carol")],
             ..OWNED
         }],
