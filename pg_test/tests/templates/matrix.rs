@@ -143,10 +143,12 @@ pub fn writes(client: &mut Client, view: &View) -> Result<(), String> {
     }
     for statement in view.forbidden() {
         run(client, "BEGIN");
-        let outcome = client.batch_execute(&statement);
+        let outcome = client.batch_execute(&statement).map_err(|error| pg_error(&error).sqlstate);
         run(client, "ROLLBACK");
-        if outcome.is_ok() {
-            return Err(format!("{who} may {statement}"));
+        // A view is no table, or not theirs.
+        let refusals = if view.target.is_view() { &["42501", "42809"][..] } else { &["42501"] };
+        if !outcome.as_ref().is_err_and(|sqlstate| refusals.contains(&&**sqlstate)) {
+            return Err(format!("{who} may {statement}: {outcome:?}"));
         }
     }
     // Into a view nobody can copy.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::access::NOBODY;
 use crate::attacks::set;
 use crate::matrix::{shared, view};
-use crate::server::{Database, major_version, run, sign_in, sign_in_refused, sign_out, texts};
+use crate::server::{Database, major_version, run, sign_in, sign_in_locally, sign_in_refused, sign_out, texts};
 use crate::specs;
 
 fn shown(client: &mut Client, statement: &Statement) -> BTreeSet<String> {
@@ -48,6 +48,14 @@ fn kept_plans_follow_the_identity() {
                 for actor in template.actors {
                     sign_in(&mut client, actor);
                     check(&mut client, actor.name);
+                }
+                sign_out(&mut client);
+                for actor in template.actors {
+                    run(&mut client, "BEGIN");
+                    sign_in_locally(&mut client, actor);
+                    assert_eq!(shown(&mut client, &read), set(target.access(actor.name).reads), "{}", actor.name);
+                    run(&mut client, "COMMIT");
+                    check(&mut client, NOBODY);
                 }
                 sign_in_refused(&mut client, &template.actors[0]);
                 check(&mut client, NOBODY);

@@ -116,6 +116,12 @@ pub fn sign_in_until(client: &mut Client, actor: &Actor, end: Option<i64>) {
     run(client, actor.then);
 }
 
+/// Makes the actor the identity of the transaction, as behind a transaction pooler.
+pub fn sign_in_locally(client: &mut Client, actor: &Actor) {
+    client.execute("SELECT auth.jwt_session_init($1, true)", &[&token(actor, None)]).expect("a good token");
+    run(client, actor.then);
+}
+
 /// Takes the identity away.
 pub fn sign_out(client: &mut Client) {
     run(client, "SELECT auth.jwt_session_clear()");
