@@ -19,15 +19,35 @@ const REJECTIONS_PER_SECOND: u64 = 10;
 
 /// Logs an acceptance, with the claims that `pg_jwks.audit_claims` names.
 pub fn accepted(claims: &ClaimSet) {
-    let settings = settings::current();
-    if settings.audit_log == AuditLog::All {
-        let named = settings.audit_claims.iter().filter_map(|name| Some((name.clone(), claims.claim(name)?.clone())));
-        write(json!({ "decision": "accepted", "claims": named.collect::<BTreeMap<String, Value>>() }));
-    }
+    write_accepted(claims, session_user);
+}
+
+/// Logs that a token may log in as `user`, in the same way.
+#[cfg(feature = "pg18")]
+pub fn login_accepted(claims: &ClaimSet, user: &str) {
+    write_accepted(claims, || Some(user.to_owned()));
 }
 
 /// Logs a rejection. Claims of a token that was not accepted are not facts, so none is logged.
 pub fn rejected(rejection: &Rejection, now: Timestamp) {
+    write_rejected(rejection, now, session_user);
+}
+
+/// Logs that a token may not log in as `user`, in the same way.
+#[cfg(feature = "pg18")]
+pub fn login_rejected(rejection: &Rejection, now: Timestamp, user: &str) {
+    write_rejected(rejection, now, || Some(user.to_owned()));
+}
+
+fn write_accepted(claims: &ClaimSet, user: impl FnOnce() -> Option<String>) {
+    let settings = settings::current();
+    if settings.audit_log == AuditLog::All {
+        let named = settings.audit_claims.iter().filter_map(|name| Some((name.clone(), claims.claim(name)?.clone())));
+        write(json!({ "decision": "accepted", "claims": named.collect::<BTreeMap<String, Value>>() }), user());
+    }
+}
+
+fn write_rejected(rejection: &Rejection, now: Timestamp, user: impl FnOnce() -> Option<String>) {
     if settings::current().audit_log == AuditLog::Off || !may_write(now) {
         return;
     }
@@ -41,7 +61,7 @@ pub fn rejected(rejection: &Rejection, now: Timestamp) {
     if unlogged > 0 {
         line["left_out_before"] = unlogged.into();
     }
-    write(line);
+    write(line, user());
 }
 
 /// Whether this second still has a line to give.
@@ -58,11 +78,15 @@ fn may_write(now: Timestamp) -> bool {
     within
 }
 
-fn write(mut line: Value) {
-    // SAFETY: the session user is set in every backend that runs SQL; its name is allocated in the current context.
+/// The session user, which is set in every backend that runs SQL.
+fn session_user() -> Option<String> {
+    // SAFETY: the name is allocated in the current context.
     let user = unsafe { pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true).as_ref() };
     // SAFETY: a C string, as above.
-    let user = user.map(|first| unsafe { CStr::from_ptr(first) }.to_string_lossy().into_owned());
+    user.map(|first| unsafe { CStr::from_ptr(first) }.to_string_lossy().into_owned())
+}
+
+fn write(mut line: Value, user: Option<String>) {
     line["user"] = user.into();
     // For the server's log alone: a client that asked for messages of level LOG gets none.
     ereport!(

@@ -1,19 +1,21 @@
 //! pg_jwks: verified JWT identities for PostgreSQL row-level security.
 //!
 //! The verification itself is in the crate `pg_jwks_core`. This crate is its PostgreSQL edge, and arrows run one way:
-//! core ← settings ← keys, session ← tenant ← api.
+//! core ← settings ← keys, session ← tenant, oauth ← api.
 //!
 //! The SQL that the extension installs is `sql/pg_jwks--VERSION.sql`.
 
 mod admin;
 mod api;
+mod assignment;
 mod audit;
 mod claim_variables;
 mod clock;
-mod guarded_setting;
 mod hooks;
 mod identity;
 mod keys;
+#[cfg(feature = "pg18")]
+mod oauth;
 mod privileges;
 mod readers;
 mod report;

@@ -8,6 +8,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::settings::{self, OnExpiry};
+
 /// Raises a rejection: 22023 for a malformed token, 28000 for one that is not accepted, 55000 where the server lacks
 /// a setting or keys.
 pub fn raise(rejection: Rejection) -> ! {
@@ -19,14 +21,34 @@ pub fn raise(rejection: Rejection) -> ! {
     error(sqlstate, format!("JWT rejected: {}", rejection.reason.text()), rejection.detail, rejection.hint)
 }
 
-/// Raises 28000 for an identity whose token has expired.
+/// Raises 28000 for an identity whose token has expired, and ends the session where `pg_jwks.on_expiry` says so. A
+/// parallel worker cannot end the session of its leader; there it is an error of the statement.
 pub fn raise_expired() -> ! {
-    error(
+    // SAFETY: reads a variable.
+    let is_worker = unsafe { pg_sys::ParallelWorkerNumber } >= 0;
+    let (level, hint) = match settings::on_expiry() == OnExpiry::Terminate && !is_worker {
+        true => (PgLogLevel::FATAL, "Connect again, with a new token."),
+        false => (PgLogLevel::ERROR, "Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear()."),
+    };
+    raise_at(
+        level,
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         "JWT has expired".into(),
         "The token of this session's identity expired before this statement began.".into(),
-        Some("Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear().".into()),
+        Some(hint.into()),
     )
+}
+
+/// Logs why a login was refused: the client is not told.
+#[cfg(feature = "pg18")]
+pub fn log_refused_login(user: &str, rejection: Rejection) {
+    let message = format!("OAuth token rejected for user \"{user}\": {}", rejection.reason.text());
+    let sqlstate = PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+    let mut report = ErrorReport::new(sqlstate, message, "pg_jwks").set_detail(rejection.detail);
+    if let Some(hint) = rejection.hint {
+        report = report.set_hint(hint);
+    }
+    report.report(PgLogLevel::LOG_SERVER_ONLY);
 }
 
 /// Raises 22P05 for claims that the database cannot hold.
@@ -127,12 +149,16 @@ pub fn raise_tenant_not_uuid() -> ! {
 }
 
 fn error(sqlstate: PgSqlErrorCode, message: String, detail: String, hint: Option<String>) -> ! {
+    raise_at(PgLogLevel::ERROR, sqlstate, message, detail, hint)
+}
+
+fn raise_at(level: PgLogLevel, sqlstate: PgSqlErrorCode, message: String, detail: String, hint: Option<String>) -> ! {
     let mut report = ErrorReport::new(sqlstate, message, "pg_jwks").set_detail(detail);
     if let Some(hint) = hint {
         report = report.set_hint(hint);
     }
-    report.report(PgLogLevel::ERROR);
-    unreachable!("an ERROR does not return")
+    report.report(level);
+    unreachable!("neither an ERROR nor a FATAL returns")
 }
 
 /// Tells PostgreSQL why a check hook is about to return false. Check hooks must not raise.

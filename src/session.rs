@@ -9,6 +9,9 @@
 //! of the transaction. A revoked value is erased where it stands, and when a rollback brings it back; what PostgreSQL
 //! hands to parallel workers, whichever way they are started, is then an empty string.
 
+#[cfg(feature = "pg18")]
+mod login;
+
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::size_of;
@@ -18,8 +21,11 @@ use pg_jwks_core::claims::ClaimSet;
 use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
-use crate::guarded_setting;
+use crate::assignment;
 use crate::report::refuse_setting;
+
+#[cfg(feature = "pg18")]
+pub use login::log_in;
 
 const NAME: &CStr = c"pg_jwks.session";
 
@@ -37,11 +43,36 @@ struct State {
     revoked: Cell<u64>,
     /// The serial of the newest identity.
     newest: Cell<u64>,
+    /// The stamp of the login's identity; NULL without one.
+    login: Cell<*const Stamp>,
+    /// The serial of the login's identity, in place of the one in its stamp: it can be revoked and come back.
+    login_serial: Cell<u64>,
+}
+
+impl State {
+    fn serial(&self, stamp: &Stamp) -> u64 {
+        match ptr::eq(stamp, self.login.get()) {
+            true => self.login_serial.get(),
+            false => stamp.serial,
+        }
+    }
+
+    /// Whether the identity of a stamp is gone; that of NULL is not.
+    fn is_revoked(&self, stamp: *const Stamp) -> bool {
+        // SAFETY: NULL, or what the check hook made for a value that PostgreSQL still has.
+        unsafe { stamp.as_ref() }.is_some_and(|stamp| self.serial(stamp) <= self.revoked.get())
+    }
 }
 
 thread_local! {
     static STATE: State = const {
-        State { stamp: Cell::new(ptr::null()), revoked: Cell::new(0), newest: Cell::new(0) }
+        State {
+            stamp: Cell::new(ptr::null()),
+            revoked: Cell::new(0),
+            newest: Cell::new(0),
+            login: Cell::new(ptr::null()),
+            login_serial: Cell::new(0),
+        }
     };
     /// The value that `set` is about to assign, with its expiry.
     static PENDING: RefCell<Option<(CString, i64)>> = const { RefCell::new(None) };
@@ -71,7 +102,7 @@ pub fn identity() -> Option<Identity> {
         // SAFETY: the assign hook sets the pointer to the `extra` block of the value in force, which PostgreSQL
         // frees only after it has assigned another one.
         let stamp = unsafe { state.stamp.get().as_ref() }?;
-        Some(Identity { serial: stamp.serial, expires: stamp.expires })
+        Some(Identity { serial: state.serial(stamp), expires: stamp.expires })
     })
 }
 
@@ -130,9 +161,8 @@ impl Attempt {
         let Ok(value) = CString::new(json) else {
             unreachable!("JSON text has no NUL");
         };
-        PENDING.set(Some((value.clone(), expires)));
-        let _pending = ClearPending;
-        guarded_setting::assign(NAME, Some(&value), is_local);
+        let _pending = pending(&value, expires);
+        assignment::assign(NAME, Some(&value), is_local);
         STATE.with(|state| state.revoked.set(self.revoked_before));
         std::mem::forget(self);
     }
@@ -156,7 +186,15 @@ impl Drop for ClearPending {
 
 /// Back to the identity that the session began with: none, or that of its login.
 pub fn clear() {
-    guarded_setting::assign(NAME, None, false);
+    #[cfg(feature = "pg18")]
+    login::restore();
+    assignment::assign(NAME, None, false);
+}
+
+/// While the result lives, the check hook lets this value pass.
+fn pending(value: &CStr, expires: i64) -> ClearPending {
+    PENDING.set(Some((value.to_owned(), expires)));
+    ClearPending
 }
 
 unsafe extern "C-unwind" fn check(
@@ -222,8 +260,7 @@ unsafe fn malloc_for_guc(size: usize) -> *mut c_void {
 unsafe extern "C-unwind" fn assign(value: *const c_char, extra: *mut c_void) {
     let stamp: *const Stamp = extra.cast();
     STATE.with(|state| {
-        // SAFETY: `extra` is what the check hook made for this value, or NULL.
-        let revoked = unsafe { stamp.as_ref() }.is_some_and(|stamp| stamp.serial <= state.revoked.get());
+        let revoked = state.is_revoked(stamp);
         if revoked {
             // SAFETY: only values that the check hook let pass have a stamp, and those are copies that guc.c made.
             unsafe { erase(value.cast_mut()) };

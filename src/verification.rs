@@ -67,7 +67,8 @@ pub fn warm_up() {
     drop(outcome);
 }
 
-fn providers(settings: &Settings) -> Result<&Providers, Rejection> {
+/// The trusted issuers.
+pub fn providers(settings: &Settings) -> Result<&Providers, Rejection> {
     settings.providers.as_ref().map_err(|problem| {
         Rejection::new(Reason::SettingsInvalid, problem.clone()).hint("Correct the settings of pg_jwks.")
     })

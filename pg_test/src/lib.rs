@@ -11,10 +11,12 @@ pub mod error;
 pub mod issuer;
 pub mod keys;
 pub mod login;
+pub mod raw;
 pub mod tls;
 
 pub use cluster::Cluster;
 pub use error::{PgError, pg_error};
 pub use issuer::{Document, Fault, Issuer, Requests};
 pub use keys::{Alg, SigningKey, claims, jwks, now};
+pub use raw::{Credentials, RawClient, Refused};
 pub use tls::{Authority, Certificate, Validity};

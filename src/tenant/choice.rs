@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
 use super::moment;
-use crate::guarded_setting;
+use crate::assignment;
 use crate::report::refuse_setting;
 
 /// The digest of a user's `iss` and `sub`.
@@ -66,12 +66,12 @@ pub fn set(subject: Subject, tenant: &[u8], is_local: bool) {
     };
     PENDING.set(Some(value.clone()));
     let _pending = ClearPending;
-    guarded_setting::assign(NAME, Some(&value), is_local);
+    assignment::assign(NAME, Some(&value), is_local);
 }
 
 /// Takes the choice back.
 pub fn clear(is_local: bool) {
-    guarded_setting::assign(NAME, Some(c""), is_local);
+    assignment::assign(NAME, Some(c""), is_local);
 }
 
 struct ClearPending;

@@ -21,6 +21,7 @@ pub mod http_caching;
 pub mod json;
 pub mod jwks;
 pub mod key;
+pub mod login;
 pub mod membership_table;
 mod pem;
 pub mod policy;

@@ -121,7 +121,9 @@ reasons! {
     SettingsInvalid => Unavailable, Issuer, "settings invalid";
     /// No issuer is configured at all.
     IssuerNotConfigured => Unavailable, Issuer, "no issuer configured";
-    /// `iss` is missing or no configured issuer (RFC 8725 §3.8).
+    /// The issuer that the matching line of `pg_hba.conf` names is not configured.
+    LineIssuerNotConfigured => Unavailable, Issuer, "issuer of pg_hba.conf not configured";
+    /// `iss` is missing or no configured issuer (RFC 8725 §3.8), or not that of the line of `pg_hba.conf`.
     IssuerNotAccepted => Rejected, Issuer, "issuer not accepted";
     /// The issuer has neither keys nor a place to fetch them from.
     KeySourceNotConfigured => Unavailable, Key, "no key source configured";
@@ -155,6 +157,10 @@ reasons! {
     ScopeMissing => Rejected, Scope, "scope missing";
     /// The token names no role that it could be mapped to, or one that the database does not have.
     RoleNotAccepted => Rejected, Scope, "role not accepted";
+    /// The requested role is a superuser, may replicate, or is PostgreSQL's own.
+    RoleReserved => Rejected, Scope, "role reserved";
+    /// The claim that says who logs in is missing or cannot be a name.
+    LoginNameMissing => Rejected, Claims, "login name missing";
     /// `typ` is not `at+jwt` (RFC 9068 §4).
     TypeNotAccepted => Rejected, Type, "token type not accepted";
 }

@@ -86,8 +86,15 @@ fn each_reason_is_given_where_it_alone_applies() {
         assert_eq!(only_failure(&findings), Some(reason.check()), "{reason:?} {findings:?}");
         assert!(seen.insert(reason), "{reason:?} twice");
     }
-    // What only the edge knows: NULL, settings that do not fit, and the roles of the database.
-    seen.extend([Reason::TokenMissing, Reason::SettingsInvalid, Reason::RoleNotAccepted]);
+    // What only the edge knows: NULL, settings that do not fit, and what the database decides about logins and roles.
+    seen.extend([
+        Reason::TokenMissing,
+        Reason::SettingsInvalid,
+        Reason::LineIssuerNotConfigured,
+        Reason::LoginNameMissing,
+        Reason::RoleNotAccepted,
+        Reason::RoleReserved,
+    ]);
     assert_eq!(seen, Reason::ALL.iter().copied().collect());
 }
 

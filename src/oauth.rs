@@ -1,0 +1,127 @@
+//! Logging in to PostgreSQL 18 with a token: the OAuth validator (`oauth_validator_libraries`).
+//!
+//! It decides with the same settings, keys and reasons as `auth.jwt_session_init`, and the claims of a token that may
+//! log in are at once the session's identity. The client learns that it was refused, and nothing else; the log says why.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::sync::Arc;
+
+use pg_jwks_core::login::{DatabaseRole, HbaLine, authn_id, check_database_role};
+use pg_jwks_core::rejection::{Reason, Rejection};
+use pg_jwks_core::verify::Claims;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::clock::now;
+use crate::settings::{self, Settings};
+use crate::statistics::{count, counters};
+use crate::{audit, report, session, verification};
+
+unsafe extern "C-unwind" {
+    /// The callbacks that `validator.c` defines.
+    safe fn pg_jwks_oauth_callbacks() -> *const c_void;
+}
+
+/// Called by PostgreSQL when it loads the library as an OAuth validator.
+#[allow(non_snake_case)]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _PG_oauth_validator_module_init() -> *const c_void {
+    pg_jwks_oauth_callbacks()
+}
+
+/// Whether the bearer of `token` may log in as `role`; sets `authn_id` where the token says who that is.
+///
+/// # Safety
+///
+/// The texts must be C strings, `issuer` and `scope` possibly NULL, and `authn_id` valid for writing.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn pg_jwks_validate(
+    token: *const c_char,
+    role: *const c_char,
+    issuer: *const c_char,
+    scope: *const c_char,
+    delegates_mapping: bool,
+    authn_id: *mut *mut c_char,
+) -> bool {
+    // SAFETY: by contract; the strings live as long as the authentication.
+    let text = |text: *const c_char| unsafe { text.as_ref().map_or(c"", |first| CStr::from_ptr(first)) };
+    let (issuer, scope) = (text(issuer).to_string_lossy(), text(scope).to_string_lossy());
+    let login = Login {
+        token: text(token).to_bytes(),
+        role: text(role),
+        line: HbaLine { issuer: &issuer, scope: &scope, delegates_mapping },
+    };
+    let decision = login.decide();
+    if let Some(name) = decision.authn_id.and_then(|name| CString::new(name).ok()) {
+        // SAFETY: a C string is copied into the current memory context, which is what PostgreSQL asks for.
+        unsafe { *authn_id = pg_sys::pstrdup(name.as_ptr()) };
+    }
+    let user = login.role.to_string_lossy();
+    match decision.outcome {
+        Ok(claims) => {
+            count(&counters().accepted);
+            audit::login_accepted(claims.set(), &user);
+            session::log_in(claims.json(), claims.expires().micros());
+            true
+        }
+        Err(rejection) => {
+            counters().count_rejected(rejection.reason);
+            audit::login_rejected(&rejection, now(), &user);
+            report::log_refused_login(&user, rejection);
+            false
+        }
+    }
+}
+
+/// A request to log in.
+struct Login<'a> {
+    token: &'a [u8],
+    role: &'a CStr,
+    line: HbaLine<'a>,
+}
+
+struct Decision {
+    /// Who the bearer is, also where the role is not his.
+    authn_id: Option<String>,
+    outcome: Result<Arc<Claims>, Rejection>,
+}
+
+impl Login<'_> {
+    fn decide(&self) -> Decision {
+        let settings = settings::current();
+        let mut authn_id = None;
+        let outcome = self.admitted(&settings, &mut authn_id);
+        Decision { authn_id, outcome }
+    }
+
+    fn admitted(&self, settings: &Settings, name: &mut Option<String>) -> Result<Arc<Claims>, Rejection> {
+        self.line.check_issuer(verification::providers(settings)?)?;
+        let claims = verification::verified(self.token, now())?.claims;
+        let Some(provider) = settings.provider_of(claims.set()) else {
+            return Err(Rejection::new(Reason::IssuerNotAccepted, "The issuer is not configured any more."));
+        };
+        self.line.check_token(claims.set(), provider)?;
+        *name = Some(authn_id(claims.set(), provider)?);
+        self.line.check_role(claims.set(), provider, &settings.role_map, self.role.to_str().ok())?;
+        check_database_role(self.role.to_bytes(), database_role(self.role), settings.allow_superuser_login)?;
+        Ok(claims)
+    }
+}
+
+/// Looks a role up. PostgreSQL authenticates within a transaction that can read the catalogue of roles.
+fn database_role(name: &CStr) -> DatabaseRole {
+    // SAFETY: a C string; the functions read the catalogue, and raise only where that cannot be read.
+    unsafe {
+        let oid = pg_sys::get_role_oid(name.as_ptr(), true);
+        if oid == pg_sys::InvalidOid {
+            DatabaseRole::Missing
+        } else if pg_sys::superuser_arg(oid) {
+            DatabaseRole::Superuser
+        } else if pg_sys::has_rolreplication(oid) {
+            DatabaseRole::Replication
+        } else {
+            DatabaseRole::Plain
+        }
+    }
+}

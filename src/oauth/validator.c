@@ -1,0 +1,36 @@
+/*
+ * The OAuth validator as PostgreSQL sees it (libpq/oauth.h), compiled against the server's own headers, because the
+ * layouts of Port and HbaLine are nobody's to copy.
+ */
+#include "postgres.h"
+
+#include "libpq/libpq-be.h"
+#include "libpq/oauth.h"
+#include "miscadmin.h"
+
+/* src/oauth.rs. Returns whether the bearer may log in; sets authn_id where it is known who it is. */
+extern bool pg_jwks_validate(const char *token, const char *role, const char *issuer, const char *scope,
+							 bool delegates_mapping, char **authn_id);
+
+extern const OAuthValidatorCallbacks *pg_jwks_oauth_callbacks(void);
+
+static bool
+validate(const ValidatorModuleState *state, const char *token, const char *role, ValidatorModuleResult *result)
+{
+	const HbaLine *line = MyProcPort->hba;
+
+	result->authorized = pg_jwks_validate(token, role, line->oauth_issuer, line->oauth_scope,
+										  line->oauth_skip_usermap, &result->authn_id);
+	return true;
+}
+
+const OAuthValidatorCallbacks *
+pg_jwks_oauth_callbacks(void)
+{
+	static const OAuthValidatorCallbacks callbacks = {
+		.magic = PG_OAUTH_VALIDATOR_MAGIC,
+		.validate_cb = validate,
+	};
+
+	return &callbacks;
+}
