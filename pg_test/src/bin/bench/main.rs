@@ -2,6 +2,7 @@
 //! missed target is a failure; names of sections run only those.
 
 mod first_tokens;
+mod logins;
 mod measure;
 mod new_connection;
 mod policies;
@@ -19,12 +20,13 @@ use server::Server;
 
 type Section = (&'static str, fn(&Server) -> Vec<Target>);
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 6] = [
     ("reading", reading::run),
     ("first-tokens", first_tokens::run),
     ("repeated-token", repeated_token::run),
     ("new-connection", new_connection::run),
     ("tenants", tenants::run),
+    ("logins", logins::run),
 ];
 
 fn main() -> ExitCode {

@@ -60,6 +60,17 @@ impl Server {
         config.connect(NoTls).expect("a connection over the Unix socket")
     }
 
+    /// The name of the issuer.
+    pub fn issuer_url(&self) -> &str {
+        self.issuer.url()
+    }
+
+    /// How many documents the issuer was asked for.
+    pub fn issuer_requests(&self) -> usize {
+        let requests = self.issuer.requests();
+        requests.discovery + requests.jwks
+    }
+
     /// The issuer's keys: RS256 with 2048 bit, ES256 and EdDSA.
     pub fn keys(&self) -> &[SigningKey] {
         &self.keys

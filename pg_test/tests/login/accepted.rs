@@ -1,0 +1,146 @@
+//! Who gets in, as whom, and with which identity.
+
+use crate::server::*;
+use pg_test::{Credentials, RawClient, now};
+use serde_json::json;
+
+#[test]
+fn the_login_is_the_identity() {
+    let mut client = alice();
+    let rows = client
+        .query("SELECT system_user, current_user, session_user, auth.user_id(), auth.claim('scope'), auth.has_scope('login')")
+        .expect("a query");
+    let row: Vec<_> = rows[0].iter().map(|value| value.as_deref().unwrap_or("NULL")).collect();
+    assert_eq!(row, ["oauth:alice", "alice", "alice", "alice", "login", "t"]);
+    assert_eq!(client.value("SELECT count(*) FROM big").as_deref(), Some("10000"));
+    assert_eq!(client.value("SELECT count(*) FROM big WHERE owner <> 'alice'").as_deref(), Some("0"));
+    let left = client.value("SELECT round(extract(epoch FROM auth.expires_at() - now()))");
+    let left: i64 = left.expect("a time").parse().expect("seconds");
+    assert!((3500..=3600).contains(&left), "{left}");
+}
+
+#[test]
+fn claims_in_any_script_log_in() {
+    let token = token_with(json!({ "name": "\u{c5}sa \u{1F511}", "https://x.example/\u{56e2}": ["\u{84dd}"] }));
+    let mut client = login("alice", "named", &token).expect("a good token");
+    assert_eq!(client.value("SELECT auth.claim('name')").as_deref(), Some("\u{c5}sa \u{1F511}"));
+    assert_eq!(client.value("SELECT auth.jwt() -> 'https://x.example/\u{56e2}' ->> 0").as_deref(), Some("\u{84dd}"));
+}
+
+/// The encoding of the database is not known yet when the login is decided.
+#[test]
+fn a_login_finds_out_later_what_its_database_can_hold() {
+    SERVER.create_database("named_latin1", "LATIN1");
+    superuser(&SERVER, "named_latin1").batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
+    let token = token_with(json!({ "name": "\u{c5}sa" }));
+    let mut client = login("alice", "named_latin1", &token).expect("a good token");
+    run(&mut client, "SET client_encoding = 'UTF8'");
+    assert_eq!(client.value("SELECT auth.claim('name')").as_deref(), Some("\u{c5}sa"));
+    assert_eq!(client.value("SELECT octet_length(auth.claim('name'))").as_deref(), Some("3"));
+    let token = token_with(json!({ "name": "\u{84dd}" }));
+    let mut client = login("alice", "named_latin1", &token).expect("a good token");
+    assert_eq!(failed(&mut client, "SELECT auth.user_id()").sqlstate, "22P05");
+}
+
+/// What cannot be stored as jsonb is found out at the first read: nothing is known of the database before.
+#[test]
+fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read() {
+    let mut client = login("alice", "named", &token_with(json!({ "x": "a\u{0}b" }))).expect("a good token");
+    for query in ["SELECT auth.user_id()", "SELECT count(*) FROM big", "SELECT auth.jwt()"] {
+        let error = failed(&mut client, query);
+        assert_eq!(error.sqlstate, "22P05", "{error:?}");
+    }
+    run(&mut client, "SELECT 1");
+}
+
+#[test]
+fn pg_ident_maps_names_of_the_provider_to_roles() {
+    let token = token_with(json!({ "sub": "bob@corp.example" }));
+    let mut client = login("bob", "mapped", &token).expect("mapped");
+    assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:bob@corp.example"));
+    assert_eq!(client.value("SELECT current_user").as_deref(), Some("bob"));
+    assert_eq!(identity(&mut client).as_deref(), Some("bob@corp.example"));
+    login("alice", "mapped", &token).err().expect("bob is not alice");
+}
+
+#[test]
+fn the_token_names_the_role_where_the_line_delegates() {
+    for roles in [json!("writer"), json!(["reader", "writer"])] {
+        let token = token_with(json!({ "sub": "anna", "roles": roles }));
+        let mut client = login("app", "delegated", &token).expect("a role of the token");
+        assert_eq!(client.value("SELECT current_user").as_deref(), Some("app"));
+        assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:anna"));
+        assert_eq!(identity(&mut client).as_deref(), Some("anna"));
+    }
+}
+
+#[test]
+fn the_line_can_name_the_discovery_document() {
+    let mut client = login("alice", "discovery", &KEY.sign(&good())).expect("a good token");
+    assert_eq!(identity(&mut client).as_deref(), Some("alice"));
+}
+
+#[test]
+fn scopes_are_taken_from_scope_and_from_scp() {
+    for scopes in [
+        json!({ "scope": "x login db:read" }),
+        json!({ "scope": null, "scp": ["login", "db:read"] }),
+        json!({ "scope": null, "scp": "db:read login" }),
+        json!({ "scope": "login", "scp": ["db:read"] }),
+    ] {
+        login("alice", "scoped", &token_with(scopes.clone())).unwrap_or_else(|error| panic!("{scopes}: {error:?}"));
+    }
+}
+
+/// A number can be a name; the setting says which claim it is.
+#[test]
+fn another_claim_can_say_who_logs_in() {
+    let cluster = asking(
+        options()
+            .setting("pg_jwks.issuer", ISSUER)
+            .setting("pg_jwks.jwks", &pg_test::jwks(&[&KEY]).to_string())
+            .setting("pg_jwks.authn_claim", "account.id"),
+        ISSUER,
+    );
+    cluster.client().batch_execute("CREATE ROLE \"42\" LOGIN").expect("CREATE ROLE");
+    for id in [json!(42), json!("42")] {
+        let token = token_with(json!({ "account": { "id": id } }));
+        let mut client = RawClient::connect(&cluster, "42", "named", Credentials::Bearer(&token)).expect("a login");
+        assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:42"));
+        assert_eq!(identity(&mut client).as_deref(), Some("alice"));
+    }
+    let token = KEY.sign(&good());
+    RawClient::connect(&cluster, "alice", "named", Credentials::Bearer(&token)).err().expect("no such claim");
+}
+
+#[test]
+fn settings_of_the_client_change_nothing() {
+    let token = KEY.sign(&good());
+    let connect = |options: &str| {
+        let parameters = [("user", "alice"), ("database", "named"), ("options", options)];
+        RawClient::connect_with(&SERVER, &parameters, Credentials::Bearer(&token))
+    };
+    for (options, sqlstate) in [
+        (r#"-c pg_jwks.session={"sub":"bob"}"#, "42501"),
+        ("-c pg_jwks.issuer=https://evil.test", "42501"),
+        ("-c pg_jwks.allow_superuser_login=on", "42501"),
+    ] {
+        let refused = connect(options).err().expect("not the user's to set");
+        assert_eq!(refused.error.sqlstate, sqlstate, "{options}: {refused:?}");
+    }
+    assert_eq!(identity(&mut connect("-c work_mem=1MB").expect("a harmless option")).as_deref(), Some("alice"));
+}
+
+#[test]
+fn accepted_logins_are_in_the_audit_log() {
+    let mark = SERVER.log_mark();
+    let token = token_with(json!({ "sub": "audited@corp.example", "jti": now() }));
+    login("bob", "mapped", &token).err().expect("audited is not bob");
+    let token = token_with(json!({ "sub": "bob@corp.example", "email": "bob@private.example" }));
+    login("bob", "mapped", &token).expect("mapped");
+    let log = logged(&SERVER, mark, r#"{"claims":{"sub":"bob@corp.example"},"decision":"accepted","user":"bob"}"#);
+    assert!(!log.contains("bob@private.example"), "{log}");
+    for part in token.split('.') {
+        assert!(!log.contains(part), "a part of the token is in the log");
+    }
+}

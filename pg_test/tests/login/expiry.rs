@@ -1,0 +1,115 @@
+//! A login ends when its token does.
+
+use std::sync::LazyLock;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::server::*;
+use pg_test::{Credentials, PgError, RawClient, now};
+use serde_json::json;
+
+/// Longer than any of the tokens here.
+const EXPIRED: Duration = Duration::from_millis(3200);
+
+fn short_token(sub: &str) -> String {
+    // The server's start is not to count.
+    LazyLock::force(&SERVER);
+    token_with(json!({ "sub": sub, "exp": now() + 3 }))
+}
+
+fn short_lived() -> RawClient {
+    login("alice", "named", &short_token("alice")).expect("a good token")
+}
+
+fn terminate(client: &mut RawClient, db: &str) {
+    let grant = "GRANT SET ON PARAMETER pg_jwks.on_expiry TO alice";
+    superuser(&SERVER, db).batch_execute(grant).expect("GRANT");
+    run(client, "SET pg_jwks.on_expiry = terminate");
+}
+
+fn assert_expired(error: &PgError, hint: &str) {
+    assert_eq!((error.sqlstate.as_str(), error.message.as_str()), ("28000", "JWT has expired"), "{error:?}");
+    assert_eq!(error.hint.as_deref(), Some(hint), "{error:?}");
+}
+
+const AGAIN: &str = "Connect again, with a new token.";
+const INIT: &str = "Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear().";
+
+#[test]
+fn an_expired_login_is_an_error_until_there_is_a_new_token() {
+    let mut client = short_lived();
+    assert_eq!(identity(&mut client).as_deref(), Some("alice"));
+    sleep(EXPIRED);
+    for read in ["SELECT auth.user_id()", "SELECT count(*) FROM big", "SELECT auth.expires_at()"] {
+        assert_expired(&failed(&mut client, read), INIT);
+    }
+    // Returning to the login does not prolong it.
+    for end in ["SELECT auth.jwt_session_clear()", "RESET ALL", "DISCARD ALL"] {
+        run(&mut client, end);
+        assert_expired(&failed(&mut client, "SELECT auth.user_id()"), INIT);
+    }
+    run(&mut client, &format!("SELECT auth.jwt_session_init('{}')", KEY.sign(&good())));
+    assert_eq!(identity(&mut client).as_deref(), Some("alice"));
+    run(&mut client, "RESET ALL");
+    assert_expired(&failed(&mut client, "SELECT auth.user_id()"), INIT);
+}
+
+#[test]
+fn an_expired_login_ends_where_that_is_set() {
+    let mut client = short_lived();
+    terminate(&mut client, "named");
+    assert_eq!(identity(&mut client).as_deref(), Some("alice"));
+    sleep(EXPIRED);
+    let mark = SERVER.log_mark();
+    run(&mut client, "SELECT 1");
+    assert_expired(&failed(&mut client, "SELECT auth.user_id()"), AGAIN);
+    assert_eq!(failed(&mut client, "SELECT 1").sqlstate, "", "the connection is closed");
+    logged(&SERVER, mark, "FATAL:  JWT has expired");
+}
+
+#[test]
+fn an_expired_identity_of_any_session_ends_it_where_that_is_set() {
+    let mut client = RawClient::connect(&SERVER, "alice", "sql_sessions", Credentials::None).or_else(|_| {
+        SERVER.client().batch_execute("CREATE DATABASE sql_sessions").expect("CREATE DATABASE");
+        RawClient::connect(&SERVER, "alice", "sql_sessions", Credentials::None)
+    });
+    let client = client.as_mut().expect("a session");
+    run(client, &format!("SELECT auth.jwt_session_init('{}')", short_token("alice")));
+    terminate(client, "sql_sessions");
+    sleep(EXPIRED);
+    assert_expired(&failed(client, "SELECT count(*) FROM big"), AGAIN);
+    assert_eq!(failed(client, "SELECT 1").sqlstate, "", "the connection is closed");
+}
+
+/// A worker cannot end the session of its leader: its statement fails, and the leader ends at its next one.
+#[test]
+fn a_worker_leaves_the_end_to_its_leader() {
+    let mut client = short_lived();
+    terminate(&mut client, "named");
+    run(
+        &mut client,
+        "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+         SET max_parallel_workers_per_gather = 1; SET parallel_leader_participation = off;
+         SET plan_cache_mode = force_generic_plan;
+         PREPARE count AS SELECT count(*) FROM big WHERE id > 0 AND auth.user_id() = 'alice'",
+    );
+    // Planned before, so that the leader evaluates nothing.
+    let query = "EXECUTE count";
+    assert_eq!(client.value(query).as_deref(), Some("10000"));
+    sleep(EXPIRED);
+    let error = failed(&mut client, query);
+    assert_expired(&error, INIT);
+    assert_expired(&failed(&mut client, "SELECT auth.user_id()"), AGAIN);
+    assert_eq!(failed(&mut client, "SELECT 1").sqlstate, "", "the connection is closed");
+}
+
+#[test]
+fn a_user_cannot_prolong_his_login() {
+    let mut client = alice();
+    let error = failed(&mut client, "SET pg_jwks.leeway = '300s'");
+    assert_eq!(error.sqlstate, "42501", "{error:?}");
+    let text = client.value("SHOW pg_jwks.session").expect("the claims");
+    let longer = text.replace("\"exp\":1", "\"exp\":2");
+    assert_ne!(text, longer);
+    assert_eq!(failed(&mut client, &format!("SET pg_jwks.session = '{longer}'")).sqlstate, "42501");
+}

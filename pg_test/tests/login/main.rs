@@ -1,0 +1,10 @@
+//! Logging in with a token: PostgreSQL 18 and later; elsewhere, what holds instead.
+
+mod server;
+
+mod accepted;
+mod continuity;
+mod expiry;
+mod other_versions;
+mod refused;
+mod waiting;
