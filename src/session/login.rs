@@ -120,6 +120,7 @@ unsafe extern "C-unwind" fn subtransaction_ended(
 
 /// Restores the login before a statement that returns to it.
 #[pg_guard]
+#[allow(clippy::too_many_arguments)] // They are PostgreSQL's.
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
     query: *const c_char,

@@ -58,7 +58,11 @@ pub fn run(server: &Server) -> Vec<Target> {
         Kind { label: "scram-sha-256", db: "by_password", credentials: Credentials::Password(PASSWORD) },
         Kind { label: "oauth, pg_jwks", db: "by_token", credentials: Credentials::Bearer(&token) },
     ];
-    kinds.iter().for_each(|kind| (0..20).for_each(|_| drop(log_in(server, kind))));
+    for kind in &kinds {
+        (0..20).for_each(|_| {
+            log_in(server, kind);
+        });
+    }
     let before = server.issuer_requests();
     let targets = [
         ("one after another", one_after_another(server, &kinds), LABELS[0]),
