@@ -28,7 +28,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     }
     let admitted = token
         .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
-        .and_then(|token| admitted(token))
+        .and_then(admitted)
         .and_then(|claims| privileges.set(claims.set(), &settings, is_local).map(|()| claims));
     match admitted {
         Err(rejection) => {

@@ -3,6 +3,7 @@
 //! It decides with the same settings, keys and reasons as `auth.jwt_session_init`, and the claims of a token that may
 //! log in are at once the session's identity. The client learns that it was refused, and nothing else; the log says why.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use pgrx::prelude::*;
 use crate::clock::now;
 use crate::settings::{self, Settings};
 use crate::statistics::{count, counters};
-use crate::{audit, report, session, verification};
+use crate::{audit, privileges, report, session, verification};
 
 unsafe extern "C-unwind" {
     /// The callbacks that `validator.c` defines.
@@ -60,18 +61,50 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
     let user = login.role.to_string_lossy();
     match decision.outcome {
         Ok(claims) => {
-            count(&counters().accepted);
-            audit::login_accepted(claims.set(), &user);
-            session::log_in(claims.json(), claims.expires().micros());
+            ADMITTED.set(Some(Admitted { claims, user: user.into_owned() }));
             true
         }
         Err(rejection) => {
-            counters().count_rejected(rejection.reason);
-            audit::login_rejected(&rejection, now(), &user);
-            report::log_refused_login(&user, rejection);
+            refuse(&user, rejection);
             false
         }
     }
+}
+
+/// A token that may log in, as far as this library decides.
+struct Admitted {
+    claims: Arc<Claims>,
+    user: String,
+}
+
+thread_local! {
+    static ADMITTED: RefCell<Option<Admitted>> = const { RefCell::new(None) };
+}
+
+/// Called once PostgreSQL has compared names, or looked into `pg_ident.conf`, and has decided.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) {
+    let Some(Admitted { claims, user }) = ADMITTED.take() else { return };
+    match is_authenticated {
+        true => {
+            count(&counters().accepted);
+            audit::login_accepted(claims.set(), &user);
+            privileges::log_in(claims.set(), &settings::current());
+            session::log_in(claims.json(), claims.expires().micros());
+        }
+        false => {
+            let detail = "Whom the token names may not have the requested role.";
+            let hint = "Check pg_jwks.authn_claim, and the map in pg_ident.conf.";
+            refuse(&user, Rejection::new(Reason::RoleNotAccepted, detail).hint(hint));
+        }
+    }
+}
+
+fn refuse(user: &str, rejection: Rejection) {
+    counters().count_rejected(rejection.reason);
+    audit::login_rejected(&rejection, now(), user);
+    report::log_refused_login(user, rejection);
 }
 
 /// A request to log in.

@@ -71,6 +71,14 @@ impl Drop for Attempt {
     }
 }
 
+/// Makes a session that logs in with a token read-only where the claims ask for it: whatever it returns to is too.
+#[cfg(feature = "pg18")]
+pub fn log_in(claims: &ClaimSet, settings: &Settings) {
+    if settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path)) {
+        assign(c"default_transaction_read_only", Some(c"on"), pg_sys::GucSource::PGC_S_OVERRIDE, SESSION);
+    }
+}
+
 /// Takes away what identities have set.
 pub fn clear() {
     reset_role();
@@ -170,19 +178,25 @@ fn reset_read_only() {
     }
 }
 
+const SESSION: pg_sys::GucAction::Type = pg_sys::GucAction::GUC_ACTION_SET;
+
 /// Sets a setting of PostgreSQL's as the user would, or resets it. Raises where the user may not.
 fn set(name: &CStr, value: Option<&CStr>, is_local: bool) {
     let action = match is_local {
         true => pg_sys::GucAction::GUC_ACTION_LOCAL,
-        false => pg_sys::GucAction::GUC_ACTION_SET,
+        false => SESSION,
     };
+    assign(name, value, pg_sys::GucSource::PGC_S_SESSION, action);
+}
+
+fn assign(name: &CStr, value: Option<&CStr>, source: pg_sys::GucSource::Type, action: pg_sys::GucAction::Type) {
     // SAFETY: both strings outlive the call, which copies what it keeps.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),
             value.map_or(ptr::null(), CStr::as_ptr),
             pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
+            source,
             action,
             true,
             0,

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "libpq/auth.h"
 #include "libpq/libpq-be.h"
 #include "libpq/oauth.h"
 #include "miscadmin.h"
@@ -12,7 +13,20 @@
 extern bool pg_jwks_validate(const char *token, const char *role, const char *issuer, const char *scope,
 							 bool delegates_mapping, char **authn_id);
 
+/* src/oauth.rs. Told how the authentication ended after the validator let the bearer pass. */
+extern void pg_jwks_authentication_decided(bool is_authenticated);
+
 extern const OAuthValidatorCallbacks *pg_jwks_oauth_callbacks(void);
+
+static ClientAuthentication_hook_type next_hook;
+
+static void
+authentication_decided(Port *port, int status)
+{
+	if (next_hook)
+		next_hook(port, status);
+	pg_jwks_authentication_decided(status == STATUS_OK);
+}
 
 static bool
 validate(const ValidatorModuleState *state, const char *token, const char *role, ValidatorModuleResult *result)
@@ -21,6 +35,11 @@ validate(const ValidatorModuleState *state, const char *token, const char *role,
 
 	result->authorized = pg_jwks_validate(token, role, line->oauth_issuer, line->oauth_scope,
 										  line->oauth_skip_usermap, &result->authn_id);
+	if (result->authorized)
+	{
+		next_hook = ClientAuthentication_hook;
+		ClientAuthentication_hook = authentication_decided;
+	}
 	return true;
 }
 

@@ -104,10 +104,11 @@ impl Install {
     }
 }
 
-struct PgConfig(OsString);
+/// The `pg_config` of the PostgreSQL to use.
+pub(super) struct PgConfig(OsString);
 
 impl PgConfig {
-    fn from_environment() -> Self {
+    pub(super) fn from_environment() -> Self {
         Self(env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into()))
     }
 
@@ -119,7 +120,7 @@ impl PgConfig {
         self.value(option).into()
     }
 
-    fn major_version(&self) -> u32 {
+    pub(super) fn major_version(&self) -> u32 {
         // "PostgreSQL 15.16 (Debian 15.16-0+deb12u1)", "PostgreSQL 18beta1"
         let version = self.value("--version");
         let number = version.trim_start_matches("PostgreSQL ");

@@ -1,11 +1,14 @@
 //! Who gets in, as whom, and with which identity.
 
 use crate::server::*;
-use pg_test::{Credentials, RawClient, now};
+use pg_test::{Credentials, RawClient};
 use serde_json::json;
 
 #[test]
 fn the_login_is_the_identity() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     let rows = client
         .query("SELECT system_user, current_user, session_user, auth.user_id(), auth.claim('scope'), auth.has_scope('login')")
@@ -21,6 +24,9 @@ fn the_login_is_the_identity() {
 
 #[test]
 fn claims_in_any_script_log_in() {
+    if !has_oauth() {
+        return;
+    }
     let token = token_with(json!({ "name": "\u{c5}sa \u{1F511}", "https://x.example/\u{56e2}": ["\u{84dd}"] }));
     let mut client = login("alice", "named", &token).expect("a good token");
     assert_eq!(client.value("SELECT auth.claim('name')").as_deref(), Some("\u{c5}sa \u{1F511}"));
@@ -30,6 +36,9 @@ fn claims_in_any_script_log_in() {
 /// The encoding of the database is not known yet when the login is decided.
 #[test]
 fn a_login_finds_out_later_what_its_database_can_hold() {
+    if !has_oauth() {
+        return;
+    }
     SERVER.create_database("named_latin1", "LATIN1");
     superuser(&SERVER, "named_latin1").batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
     let token = token_with(json!({ "name": "\u{c5}sa" }));
@@ -45,6 +54,9 @@ fn a_login_finds_out_later_what_its_database_can_hold() {
 /// What cannot be stored as jsonb is found out at the first read: nothing is known of the database before.
 #[test]
 fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = login("alice", "named", &token_with(json!({ "x": "a\u{0}b" }))).expect("a good token");
     for query in ["SELECT auth.user_id()", "SELECT count(*) FROM big", "SELECT auth.jwt()"] {
         let error = failed(&mut client, query);
@@ -55,6 +67,9 @@ fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read() {
 
 #[test]
 fn pg_ident_maps_names_of_the_provider_to_roles() {
+    if !has_oauth() {
+        return;
+    }
     let token = token_with(json!({ "sub": "bob@corp.example" }));
     let mut client = login("bob", "mapped", &token).expect("mapped");
     assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:bob@corp.example"));
@@ -65,6 +80,9 @@ fn pg_ident_maps_names_of_the_provider_to_roles() {
 
 #[test]
 fn the_token_names_the_role_where_the_line_delegates() {
+    if !has_oauth() {
+        return;
+    }
     for roles in [json!("writer"), json!(["reader", "writer"])] {
         let token = token_with(json!({ "sub": "anna", "roles": roles }));
         let mut client = login("app", "delegated", &token).expect("a role of the token");
@@ -76,12 +94,18 @@ fn the_token_names_the_role_where_the_line_delegates() {
 
 #[test]
 fn the_line_can_name_the_discovery_document() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = login("alice", "discovery", &KEY.sign(&good())).expect("a good token");
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
 }
 
 #[test]
 fn scopes_are_taken_from_scope_and_from_scp() {
+    if !has_oauth() {
+        return;
+    }
     for scopes in [
         json!({ "scope": "x login db:read" }),
         json!({ "scope": null, "scp": ["login", "db:read"] }),
@@ -95,6 +119,9 @@ fn scopes_are_taken_from_scope_and_from_scp() {
 /// A number can be a name; the setting says which claim it is.
 #[test]
 fn another_claim_can_say_who_logs_in() {
+    if !has_oauth() {
+        return;
+    }
     let cluster = asking(
         options()
             .setting("pg_jwks.issuer", ISSUER)
@@ -113,8 +140,37 @@ fn another_claim_can_say_who_logs_in() {
     RawClient::connect(&cluster, "alice", "named", Credentials::Bearer(&token)).err().expect("no such claim");
 }
 
+/// However the session goes on: what it returns to is read-only too.
+#[test]
+fn a_login_can_be_read_only() {
+    if !has_oauth() {
+        return;
+    }
+    let cluster = asking(
+        options()
+            .setting("pg_jwks.issuer", ISSUER)
+            .setting("pg_jwks.jwks", &pg_test::jwks(&[&KEY]).to_string())
+            .setting("pg_jwks.read_only_claim", "read_only"),
+        ISSUER,
+    );
+    let connect = |token: String| {
+        let parameters =
+            [("user", "alice"), ("database", "named"), ("options", "-c default_transaction_read_only=off")];
+        RawClient::connect_with(&cluster, &parameters, Credentials::Bearer(&token)).expect("a login")
+    };
+    let mut client = connect(token_with(json!({ "read_only": true })));
+    for before in ["SELECT 1", "DISCARD ALL", "SELECT auth.jwt_session_clear()"] {
+        run(&mut client, before);
+        assert_eq!(failed(&mut client, "DELETE FROM big").sqlstate, "25006", "{before}");
+    }
+    run(&mut connect(token_with(json!({ "read_only": false }))), "BEGIN; DELETE FROM big; ROLLBACK");
+}
+
 #[test]
 fn settings_of_the_client_change_nothing() {
+    if !has_oauth() {
+        return;
+    }
     let token = KEY.sign(&good());
     let connect = |options: &str| {
         let parameters = [("user", "alice"), ("database", "named"), ("options", options)];
@@ -133,13 +189,18 @@ fn settings_of_the_client_change_nothing() {
 
 #[test]
 fn accepted_logins_are_in_the_audit_log() {
+    if !has_oauth() {
+        return;
+    }
     let mark = SERVER.log_mark();
-    let token = token_with(json!({ "sub": "audited@corp.example", "jti": now() }));
-    login("bob", "mapped", &token).err().expect("audited is not bob");
+    let token = token_with(json!({ "sub": "mallory@corp.example" }));
+    login("bob", "mapped", &token).err().expect("mallory is not bob");
     let token = token_with(json!({ "sub": "bob@corp.example", "email": "bob@private.example" }));
     login("bob", "mapped", &token).expect("mapped");
     let log = logged(&SERVER, mark, r#"{"claims":{"sub":"bob@corp.example"},"decision":"accepted","user":"bob"}"#);
     assert!(!log.contains("bob@private.example"), "{log}");
+    assert!(!log.contains(r#"{"claims":{"sub":"mallory@corp.example"}"#), "accepted, and then refused: {log}");
+    assert!(log.contains(r#""decision":"rejected","detail":"Whom the token names may not have"#), "{log}");
     for part in token.split('.') {
         assert!(!log.contains(part), "a part of the token is in the log");
     }

@@ -34,6 +34,9 @@ const RETURNS: [&str; 7] = [
 
 #[test]
 fn an_init_on_top_ends_at_the_login() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     for end in RETURNS {
         run(&mut client, &init("bob", false));
@@ -50,6 +53,9 @@ fn an_init_on_top_ends_at_the_login() {
 
 #[test]
 fn a_local_init_ends_with_the_transaction() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     for end in ["COMMIT", "ROLLBACK"] {
         run(&mut client, &format!("BEGIN; {}", init("bob", true)));
@@ -75,6 +81,9 @@ fn a_local_init_ends_with_the_transaction() {
 /// A pooler may ignore the error: the session is nobody, and not the login either, until somebody says so.
 #[test]
 fn a_failed_init_leaves_nobody_until_the_session_returns_to_the_login() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     for end in RETURNS {
         for before in ["SELECT 1".to_owned(), init("bob", false)] {
@@ -105,6 +114,9 @@ fn a_failed_init_leaves_nobody_until_the_session_returns_to_the_login() {
 
 #[test]
 fn a_failed_init_in_a_transaction_leaves_nobody() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     for (before, after) in [
         ("BEGIN".to_owned(), "ROLLBACK"),
@@ -126,6 +138,9 @@ fn a_failed_init_in_a_transaction_leaves_nobody() {
 /// A rollback restores what was after the failure: nobody.
 #[test]
 fn a_return_that_is_rolled_back_leaves_nobody() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     for before in ["SELECT 1".to_owned(), init("bob", false)] {
         for end in RETURNS.into_iter().filter(|end| *end != "DISCARD ALL") {
@@ -155,6 +170,9 @@ fn a_return_that_is_rolled_back_leaves_nobody() {
 /// One that fails: DISCARD ALL is not for transactions.
 #[test]
 fn a_return_that_fails_leaves_nobody() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     failed(&mut client, &forged());
     run(&mut client, "BEGIN");
@@ -168,6 +186,9 @@ fn a_return_that_fails_leaves_nobody() {
 /// Failing after the return, in the same transaction, revokes the login again.
 #[test]
 fn each_failure_revokes_the_login() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     for _ in 0..3 {
         failed(&mut client, &forged());
@@ -186,6 +207,9 @@ fn each_failure_revokes_the_login() {
 /// An init after the return, and a rollback of both.
 #[test]
 fn what_follows_a_return_is_rolled_back_with_it() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     run(&mut client, &init("bob", false));
     failed(&mut client, &forged());
@@ -200,6 +224,9 @@ fn what_follows_a_return_is_rolled_back_with_it() {
 
 #[test]
 fn an_exception_block_around_a_failed_init_keeps_nobody() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     let forged = forged().replace("SELECT", "PERFORM");
     run(&mut client, &format!("DO $$ BEGIN BEGIN {forged}; EXCEPTION WHEN OTHERS THEN NULL; END; END $$"));
@@ -223,6 +250,9 @@ fn rows_for_workers(client: &mut RawClient) -> f64 {
 
 #[test]
 fn parallel_workers_have_the_login_or_what_is_on_top_or_nobody() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     run(&mut client, PARALLEL);
     assert_eq!(rows_for_workers(&mut client), 10_000.0);
@@ -245,6 +275,9 @@ fn parallel_workers_have_the_login_or_what_is_on_top_or_nobody() {
 /// The transactions of two clients of a pooler alternate on a connection that logged in with a token of its own.
 #[test]
 fn a_pooler_can_log_in_with_a_token_of_its_own() {
+    if !has_oauth() {
+        return;
+    }
     let mut connection = alice();
     for round in 0..20 {
         let sub = ["bob", "carol"][round % 2];
@@ -261,6 +294,9 @@ fn a_pooler_can_log_in_with_a_token_of_its_own() {
 /// Nobody can make a session return to another login.
 #[test]
 fn nobody_sets_the_identity_himself() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     let evil = json!({ "sub": "bob", "exp": now() + 100 });
     for statement in [
@@ -281,6 +317,9 @@ fn nobody_sets_the_identity_himself() {
 /// Sessions that did not log in with a token are as they were.
 #[test]
 fn a_session_without_a_login_returns_to_nobody() {
+    if !has_oauth() {
+        return;
+    }
     SERVER.client().batch_execute("CREATE DATABASE trusted").expect("CREATE DATABASE");
     let mut client = RawClient::connect(&SERVER, "alice", "trusted", Credentials::None).expect("a trusted session");
     run(&mut client, "SELECT auth.init()");

@@ -37,6 +37,9 @@ const INIT: &str = "Call auth.jwt_session_init() with a new token, or auth.jwt_s
 
 #[test]
 fn an_expired_login_is_an_error_until_there_is_a_new_token() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = short_lived();
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
     sleep(EXPIRED);
@@ -56,6 +59,9 @@ fn an_expired_login_is_an_error_until_there_is_a_new_token() {
 
 #[test]
 fn an_expired_login_ends_where_that_is_set() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = short_lived();
     terminate(&mut client, "named");
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
@@ -69,6 +75,9 @@ fn an_expired_login_ends_where_that_is_set() {
 
 #[test]
 fn an_expired_identity_of_any_session_ends_it_where_that_is_set() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = RawClient::connect(&SERVER, "alice", "sql_sessions", Credentials::None).or_else(|_| {
         SERVER.client().batch_execute("CREATE DATABASE sql_sessions").expect("CREATE DATABASE");
         RawClient::connect(&SERVER, "alice", "sql_sessions", Credentials::None)
@@ -84,6 +93,9 @@ fn an_expired_identity_of_any_session_ends_it_where_that_is_set() {
 /// A worker cannot end the session of its leader: its statement fails, and the leader ends at its next one.
 #[test]
 fn a_worker_leaves_the_end_to_its_leader() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = short_lived();
     terminate(&mut client, "named");
     run(
@@ -107,6 +119,9 @@ fn a_worker_leaves_the_end_to_its_leader() {
 
 #[test]
 fn a_user_cannot_prolong_his_login() {
+    if !has_oauth() {
+        return;
+    }
     let mut client = alice();
     let error = failed(&mut client, "SET pg_jwks.leeway = '300s'");
     assert_eq!(error.sqlstate, "42501", "{error:?}");

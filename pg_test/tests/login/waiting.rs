@@ -32,6 +32,9 @@ fn both(issuer: &Issuer) -> [(&'static str, Options); 2] {
 
 #[test]
 fn keys_rotate_while_people_log_in() {
+    if !has_oauth() {
+        return;
+    }
     for preload in [true, false] {
         let (issuer, old, new) =
             (Issuer::start(), SigningKey::generate(Alg::Es256, "old"), SigningKey::generate(Alg::Es256, "new"));
@@ -61,6 +64,9 @@ fn keys_rotate_while_people_log_in() {
 
 #[test]
 fn the_shared_keys_serve_while_the_provider_is_down() {
+    if !has_oauth() {
+        return;
+    }
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
     let cluster = asking(preloaded(&issuer), issuer.url());
@@ -78,6 +84,9 @@ fn the_shared_keys_serve_while_the_provider_is_down() {
 
 #[test]
 fn a_provider_that_is_down_is_in_the_log() {
+    if !has_oauth() {
+        return;
+    }
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
     issuer.set_fault(Fault::Refuse);
@@ -93,6 +102,9 @@ fn a_provider_that_is_down_is_in_the_log() {
 
 #[test]
 fn the_wait_for_a_provider_that_hangs_is_bounded() {
+    if !has_oauth() {
+        return;
+    }
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
     issuer.set_fault(Fault::Hang);
@@ -113,6 +125,9 @@ fn the_wait_for_a_provider_that_hangs_is_bounded() {
 /// PostgreSQL's own bound of an authentication.
 #[test]
 fn authentication_timeout_ends_the_wait() {
+    if !has_oauth() {
+        return;
+    }
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
     issuer.set_fault(Fault::Hang);
@@ -140,6 +155,9 @@ fn authentication_timeout_ends_the_wait() {
 
 #[test]
 fn a_shutdown_ends_the_wait() {
+    if !has_oauth() {
+        return;
+    }
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
     issuer.set_fault(Fault::Hang);
@@ -171,6 +189,9 @@ fn a_shutdown_ends_the_wait() {
 /// A mistake that others make: those who come while the first one fetches are refused.
 #[test]
 fn two_hundred_logins_on_a_cold_cache_get_in_with_one_fetch() {
+    if !has_oauth() {
+        return;
+    }
     const LOGINS: usize = 200;
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
