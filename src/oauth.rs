@@ -88,10 +88,10 @@ pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) 
     let Some(Admitted { claims, user }) = ADMITTED.take() else { return };
     match is_authenticated {
         true => {
-            count(&counters().accepted);
-            audit::login_accepted(claims.set(), &user);
             privileges::log_in(claims.set(), &settings::current());
             session::log_in(claims.json(), claims.expires().micros());
+            count(&counters().accepted);
+            audit::login_accepted(claims.set(), &user);
         }
         false => {
             let detail = "Whom the token names may not have the requested role.";
