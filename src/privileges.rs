@@ -7,13 +7,15 @@
 //! restored its settings.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{CStr, c_void};
-use std::ptr;
+use std::ffi::c_void;
 
 use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pgrx::pg_sys;
 
+#[cfg(feature = "pg18")]
+use crate::assignment::assign_for_good;
+use crate::assignment::{assign, reset_without_raising};
 use crate::identity::server_text;
 use crate::session;
 use crate::settings::Settings;
@@ -44,11 +46,11 @@ impl Attempt {
         }
         let read_only = settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path));
         if read_only {
-            set(c"transaction_read_only", Some(c"on"), true);
+            assign(c"transaction_read_only", Some(c"on"), true);
         }
         if !is_local {
             match read_only {
-                true => set(c"default_transaction_read_only", Some(c"on"), false),
+                true => assign(c"default_transaction_read_only", Some(c"on"), false),
                 false => reset_read_only(),
             }
             READ_ONLY.set(read_only);
@@ -75,7 +77,7 @@ impl Drop for Attempt {
 #[cfg(feature = "pg18")]
 pub fn log_in(claims: &ClaimSet, settings: &Settings) {
     if settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path)) {
-        assign(c"default_transaction_read_only", Some(c"on"), pg_sys::GucSource::PGC_S_OVERRIDE, SESSION);
+        assign_for_good(c"default_transaction_read_only", c"on");
     }
 }
 
@@ -98,7 +100,7 @@ fn set_role(claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<()
         return Err(Rejection::new(Reason::RoleNotAccepted, "The token must name a role of this database.")
             .hint("Check pg_jwks.role_claim and pg_jwks.role_map."));
     };
-    set(c"role", Some(&name), is_local);
+    assign(c"role", Some(&name), is_local);
     ROLES.with_borrow_mut(|roles| {
         if !roles.contains(&oid) {
             roles.push(oid);
@@ -112,7 +114,7 @@ fn reset_role() {
     // SAFETY: reads a variable.
     let current = unsafe { pg_sys::GetCurrentRoleId() };
     if ROLES.with_borrow(|roles| roles.contains(&current)) {
-        set(c"role", None, false);
+        assign(c"role", None, false);
     }
 }
 
@@ -151,19 +153,7 @@ unsafe extern "C-unwind" fn transaction_ended(end: *mut c_void) {
     let is_gone = session::identity().is_none() && ROLES.with_borrow(|roles| roles.contains(&current));
     // Within a SECURITY DEFINER function the role does not count, and must not change.
     if is_gone && security_context == 0 {
-        // SAFETY: as in `set`; a WARNING does not raise.
-        unsafe {
-            pg_sys::set_config_option(
-                c"role".as_ptr(),
-                ptr::null(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SET,
-                true,
-                pg_sys::WARNING as i32,
-                false,
-            );
-        }
+        reset_without_raising(c"role");
     }
     if !end.is_top {
         // A rollback of the transaction around this one would restore the role once more.
@@ -174,33 +164,6 @@ unsafe extern "C-unwind" fn transaction_ended(end: *mut c_void) {
 
 fn reset_read_only() {
     if READ_ONLY.get() {
-        set(c"default_transaction_read_only", None, false);
-    }
-}
-
-const SESSION: pg_sys::GucAction::Type = pg_sys::GucAction::GUC_ACTION_SET;
-
-/// Sets a setting of PostgreSQL's as the user would, or resets it. Raises where the user may not.
-fn set(name: &CStr, value: Option<&CStr>, is_local: bool) {
-    let action = match is_local {
-        true => pg_sys::GucAction::GUC_ACTION_LOCAL,
-        false => SESSION,
-    };
-    assign(name, value, pg_sys::GucSource::PGC_S_SESSION, action);
-}
-
-fn assign(name: &CStr, value: Option<&CStr>, source: pg_sys::GucSource::Type, action: pg_sys::GucAction::Type) {
-    // SAFETY: both strings outlive the call, which copies what it keeps.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.map_or(ptr::null(), CStr::as_ptr),
-            pg_sys::GucContext::PGC_USERSET,
-            source,
-            action,
-            true,
-            0,
-            false,
-        );
+        assign(c"default_transaction_read_only", None, false);
     }
 }

@@ -110,6 +110,7 @@ pub struct Settings {
     /// The claim that makes a session read-only where it is true.
     pub read_only_claim: Option<ClaimPath>,
     /// Whether a token may log in as a superuser, as a replication role or as a `pg_*` role.
+    #[cfg(feature = "pg18")]
     pub allow_superuser_login: bool,
     /// The table that says to which tenants a user belongs.
     pub tenant_lookup: MembershipTable,
@@ -247,6 +248,7 @@ fn parse() -> Settings {
         role_map: checked(RoleMap::parse(&text(&ROLE_MAP).unwrap_or_default())),
         set_role: SET_ROLE.get(),
         read_only_claim: nonempty(&read_only_claim).map(|path| checked(ClaimPath::parse(path))),
+        #[cfg(feature = "pg18")]
         allow_superuser_login: ALLOW_SUPERUSER_LOGIN.get(),
         tenant_lookup: checked(MembershipTable::parse(&text(&TENANT_LOOKUP).unwrap_or_default())),
         session_scope: SESSION_SCOPE.get(),
