@@ -6,11 +6,13 @@
 
 pub mod backend;
 pub mod bench_keys;
+pub mod clients;
 pub mod cluster;
 pub mod error;
 pub mod issuer;
 pub mod keys;
 pub mod login;
+pub mod oidc_provider;
 pub mod raw;
 pub mod tls;
 
@@ -18,5 +20,6 @@ pub use cluster::Cluster;
 pub use error::{PgError, pg_error};
 pub use issuer::{Document, Fault, Issuer, Requests};
 pub use keys::{Alg, SigningKey, claims, jwks, now};
+pub use oidc_provider::{Decision, OidcProvider, Tokens};
 pub use raw::{Credentials, RawClient, Refused};
 pub use tls::{Authority, Certificate, Validity};

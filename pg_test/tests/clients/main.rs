@@ -1,0 +1,6 @@
+//! Clients that people use, and a certified OpenID provider.
+
+mod app;
+mod drivers;
+mod openid_provider;
+mod readme;
