@@ -44,7 +44,7 @@ function attribute(tag, name) {
 }
 
 function heading(page) {
-  const text = (tag) => new RegExp(`<${tag}\\b[^>]*>([^<]*)`).exec(page.html)?.[1].trim();
+  const text = (tag) => new RegExp(`<${tag}[^>]*>([^<]*)`).exec(page.html)?.[1].trim();
   return text('p class="red"') ?? text('h1') ?? page.html;
 }
 

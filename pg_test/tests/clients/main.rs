@@ -2,5 +2,7 @@
 
 mod app;
 mod drivers;
+mod login;
 mod openid_provider;
+mod pgbouncer;
 mod readme;

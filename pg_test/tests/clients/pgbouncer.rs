@@ -1,0 +1,127 @@
+//! PgBouncer in front: it cannot pass OAuth on, and need not.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use pg_test::{Cluster, Credentials, RawClient, clients};
+use tempfile::TempDir;
+
+use crate::app::{CLUSTER, token};
+use crate::drivers::{Driver, assert_not_logged, psql, psql_scripts};
+
+/// A pooler with one connection to a server; it stops when dropped, or when this process ends.
+pub struct PgBouncer {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl PgBouncer {
+    /// Pools transactions of whoever comes; it logs in to the server as `user`.
+    pub fn start(cluster: &Cluster, user: &str) -> Self {
+        // It brings the program where there is none.
+        clients::installed();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let configuration = format!(
+            "[databases]
+            * = host={host} port={server_port} user={user} pool_size=1
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = {port}
+            unix_socket_dir =
+            auth_type = any
+            pool_mode = transaction
+            server_login_retry = 1
+            verbose = 3\n",
+            host = cluster.host(),
+            server_port = cluster.port(),
+        );
+        let ini = folder.path().join("pgbouncer.ini");
+        fs::write(&ini, configuration.replace("            ", "")).expect("a file");
+        // It refuses to be root; and the server's user must come to its configuration.
+        let script = r#"chmod 755 "${1%/*}"; PATH=$PATH:/usr/sbin
+            if [ "$(id -u)" = 0 ]; then set -- -u postgres "$1"; fi
+            pgbouncer "$@" & cat; kill $!"#;
+        let log = fs::File::create(folder.path().join("log")).expect("a log file");
+        let child = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&ini)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log)
+            .spawn()
+            .expect("sh starts");
+        let pooler = Self { child, port, folder };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "PgBouncer does not start: {}", pooler.log());
+            sleep(Duration::from_millis(20));
+        }
+        pooler
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(PathBuf::from(self.folder.path()).join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // It has ended, or cannot be waited for.
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn users_who_share_one_pooled_connection_see_own_notes_only() {
+    let pooler = PgBouncer::start(&CLUSTER, "web");
+    let (alice, bob) = (token("alice"), token("bob"));
+    for driver in [Driver::Psycopg, Driver::Node, Driver::Tokio] {
+        let seen = driver.notes(pooler.port, &[&alice, &bob, "no.to.ken", &alice]);
+        let error = "22023 JWT rejected: not base64url";
+        assert_eq!(seen, [r#"["from alice"]"#, r#"["from bob"]"#, error, r#"["from alice"]"#, "[]"], "{driver:?}");
+    }
+    for script in psql_scripts() {
+        for user in ["alice", "bob"] {
+            assert_eq!(psql(script, pooler.port, &token(user)), Ok(format!("from {user}\n")), "{script}");
+        }
+        psql(script, pooler.port, "no.to.ken").expect_err("no token");
+    }
+    assert_not_logged(&pooler.log(), &[&alice, &bob]);
+}
+
+#[test]
+fn it_cannot_log_in_to_a_server_that_wants_a_token() {
+    if CLUSTER.major_version() < 18 {
+        return;
+    }
+    let server = Cluster::options()
+        .setting("oauth_validator_libraries", "pg_jwks")
+        .setting("pg_jwks.issuer", crate::app::ISS)
+        .setting("pg_jwks.audience", "app")
+        .setting("pg_jwks.jwks", &pg_test::jwks(&[&crate::app::KEY]).to_string())
+        .start();
+    server.client().batch_execute("CREATE ROLE alice LOGIN").expect("CREATE ROLE");
+    let line = format!("host all all 127.0.0.1/32 oauth issuer=\"{}\" scope=\"\"\n", crate::app::ISS);
+    server.write_file("pg_hba.conf", &line);
+    server.restart();
+    let alice = token("alice");
+    RawClient::connect(&server, "alice", "postgres", Credentials::Bearer(&alice)).expect("a login without a pooler");
+    let pooler = PgBouncer::start(&server, "alice");
+    let error = postgres::Config::new()
+        .host("127.0.0.1")
+        .port(pooler.port)
+        .user("alice")
+        .dbname("postgres")
+        .connect(postgres::NoTls)
+        .err()
+        .expect("PgBouncer has no token");
+    let message = format!("{error:?}");
+    assert!(message.contains("SASL authentication mechanisms are supported"), "{message}\n{}", pooler.log());
+}
