@@ -6,3 +6,4 @@ mod login;
 mod openid_provider;
 mod pgbouncer;
 mod readme;
+mod recipes;

@@ -23,7 +23,7 @@ fn snippet(file: &str) -> String {
 #[test]
 fn the_readme_quotes_the_clients_that_are_tested() {
     let readme = text("README.md");
-    for file in ["psql.sh", "psql-15.sh", "psycopg_notes.py", "node.mjs", "tokio.rs"] {
+    for file in ["psql.sh", "psql-15.sh", "psycopg_notes.py", "node.mjs", "tokio.rs", "recipes.sql"] {
         let snippet = snippet(&format!("pg_test/clients/{file}"));
         assert!(readme.contains(&snippet), "README.md does not quote pg_test/clients/{file}:\n{snippet}");
     }
