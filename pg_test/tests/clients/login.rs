@@ -9,7 +9,7 @@ use std::time::Duration;
 use pg_test::oidc_provider::AUDIENCE;
 use pg_test::{Authority, Cluster, Credentials, Decision, OidcProvider, RawClient};
 
-use crate::app::SCHEMA;
+use crate::app::{self, SCHEMA};
 
 /// How long psql may take to show a code.
 const CODE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +25,9 @@ struct Site {
 
 /// `None` where PostgreSQL is older than 18.
 static SITE: LazyLock<Option<Site>> = LazyLock::new(|| {
+    if app::CLUSTER.major_version() < 18 {
+        return None;
+    }
     let authority = Authority::new();
     let options = Cluster::options()
         .setting("shared_preload_libraries", "pg_jwks")
@@ -32,9 +35,6 @@ static SITE: LazyLock<Option<Site>> = LazyLock::new(|| {
         .setting("pg_jwks.token_type", "access")
         .setting("pg_jwks.allow_insecure_http", "on");
     let cluster = options.start();
-    if cluster.major_version() < 18 {
-        return None;
-    }
     let (http, https) = (OidcProvider::start(), OidcProvider::start_tls(&authority));
     let ca_file = cluster.write_file("ca.pem", &authority.pem());
     let mut admin = cluster.client();

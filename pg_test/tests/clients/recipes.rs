@@ -31,7 +31,7 @@ fn outcome(provider: &str, payload: &Value, role: &str) -> Result<(String, bool)
 fn accepted(provider: &str, role: &str, payload: &Value) {
     let sub = payload["sub"].as_str().expect("a user").to_owned();
     assert_eq!(outcome(provider, payload, role), Ok((sub, true)), "{provider}");
-    assert_eq!(outcome(provider, payload, "another role").expect(provider).1, false, "{provider}");
+    assert!(!outcome(provider, payload, "another role").expect(provider).1, "{provider}");
 }
 
 /// Tokens that differ in one claim are refused; null leaves it out.
