@@ -133,7 +133,10 @@ fn a_person_who_aborts_at_the_provider_is_not_logged_in() {
     let Some(Site { cluster, http, .. }) = &*SITE else { return };
     let outcome = psql(cluster, http, "postgres", "alice", WHO, Decision::Deny);
     assert!(!outcome.success && outcome.output.is_empty(), "{outcome:?}");
-    assert!(outcome.errors.contains("End-User aborted interaction (access_denied)"), "{outcome:?}");
+    assert!(
+        outcome.errors.contains("failed: failed to obtain access token: End-User aborted interaction (access_denied)"),
+        "{outcome:?}"
+    );
 }
 
 #[test]

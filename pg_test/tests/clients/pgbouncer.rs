@@ -7,10 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pg_test::{Cluster, Credentials, RawClient, clients};
+use pg_test::{Cluster, Credentials, RawClient, clients, jwks};
+use postgres::NoTls;
+use postgres::error::DbError;
 use tempfile::TempDir;
 
-use crate::app::{CLUSTER, token};
+use crate::app::{CLUSTER, ISS, KEY, token};
 use crate::drivers::{Driver, assert_not_logged, psql, psql_scripts};
 
 /// A pooler with one connection to a server; it stops when dropped, or when this process ends.
@@ -103,12 +105,12 @@ fn it_cannot_log_in_to_a_server_that_wants_a_token() {
     }
     let server = Cluster::options()
         .setting("oauth_validator_libraries", "pg_jwks")
-        .setting("pg_jwks.issuer", crate::app::ISS)
+        .setting("pg_jwks.issuer", ISS)
         .setting("pg_jwks.audience", "app")
-        .setting("pg_jwks.jwks", &pg_test::jwks(&[&crate::app::KEY]).to_string())
+        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
         .start();
     server.client().batch_execute("CREATE ROLE alice LOGIN").expect("CREATE ROLE");
-    let line = format!("host all all 127.0.0.1/32 oauth issuer=\"{}\" scope=\"\"\n", crate::app::ISS);
+    let line = format!("host all all 127.0.0.1/32 oauth issuer=\"{}\" scope=\"\"\n", ISS);
     server.write_file("pg_hba.conf", &line);
     server.restart();
     let alice = token("alice");
@@ -119,9 +121,10 @@ fn it_cannot_log_in_to_a_server_that_wants_a_token() {
         .port(pooler.port)
         .user("alice")
         .dbname("postgres")
-        .connect(postgres::NoTls)
+        .connect(NoTls)
         .err()
         .expect("PgBouncer has no token");
-    let message = format!("{error:?}");
-    assert!(message.contains("SASL authentication mechanisms are supported"), "{message}\n{}", pooler.log());
+    let message = error.as_db_error().map(DbError::message);
+    let expected = "server login failed: none of the server's SASL authentication mechanisms are supported";
+    assert_eq!(message, Some(expected), "{error:?}\n{}", pooler.log());
 }
