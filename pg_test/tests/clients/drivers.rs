@@ -4,7 +4,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
-use pg_test::clients;
+use pg_test::{Cluster, clients};
 use postgres::NoTls;
 
 use crate::app::{CLUSTER, converse, expired_token, token};
@@ -16,6 +16,18 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients");
 
 const REJECTED: &str = "JWT rejected: token expired";
 
+/// Where to connect: a host name or the folder of a Unix socket, and a port.
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    fn of(cluster: &Cluster) -> Self {
+        Self { host: cluster.host().to_owned(), port: cluster.port() }
+    }
+}
+
 /// A client for many users on one connection. It is given tokens and says what
 /// each one's user sees, then what is seen without a token: JSON lists or errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,31 +38,31 @@ pub enum Driver {
 }
 
 impl Driver {
-    pub fn notes(self, port: u16, tokens: &[&str]) -> Vec<String> {
+    pub fn notes(self, server: &Address, tokens: &[&str]) -> Vec<String> {
         match self {
             Self::Psycopg => {
                 let python = clients::installed().join("venv/bin/python");
-                lines(Command::new(python).arg(format!("{FOLDER}/psycopg_notes.py")), port, tokens)
+                lines(Command::new(python).arg(format!("{FOLDER}/psycopg_notes.py")), server, tokens)
             }
             Self::Node => {
                 let folder = clients::node_folder(&[("node.mjs", include_str!("../../clients/node.mjs"))]);
-                lines(Command::new("node").arg(folder.path().join("node.mjs")), port, tokens)
+                lines(Command::new("node").arg(folder.path().join("node.mjs")), server, tokens)
             }
-            Self::Tokio => tokio(port, tokens),
+            Self::Tokio => tokio(server, tokens),
         }
     }
 }
 
-fn lines(command: &mut Command, port: u16, tokens: &[&str]) -> Vec<String> {
-    let (output, errors) = converse(as_web(command, port), tokens);
+fn lines(command: &mut Command, server: &Address, tokens: &[&str]) -> Vec<String> {
+    let (output, errors) = converse(as_web(command, server), tokens);
     assert_eq!(errors, "");
     output.lines().map(str::to_owned).collect()
 }
 
-fn tokio(port: u16, tokens: &[&str]) -> Vec<String> {
+fn tokio(server: &Address, tokens: &[&str]) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let config = format!("host={} port={port} user=web dbname=postgres", CLUSTER.host());
+        let config = format!("host={} port={} user=web dbname=postgres", server.host, server.port);
         let (mut client, connection) = tokio_postgres::connect(&config, NoTls).await.expect("a connection");
         tokio::spawn(connection);
         let bodies = |rows: Vec<tokio_postgres::Row>| {
@@ -73,13 +85,13 @@ fn tokio(port: u16, tokens: &[&str]) -> Vec<String> {
 }
 
 /// What psql prints with the token of a user: rows, or an error.
-pub fn psql(script: &str, port: u16, token: &str) -> Result<String, String> {
+pub fn psql(script: &str, server: &Address, token: &str) -> Result<String, String> {
     let program = CLUSTER.psql().get_program().to_owned();
     let mut path = vec![Path::new(&program).parent().expect("a folder").to_owned()];
     path.extend(env::split_paths(&env::var_os("PATH").expect("PATH")));
     let mut command = Command::new(format!("{FOLDER}/{script}"));
     command.env("PATH", env::join_paths(path).expect("a PATH")).env("TOKEN", token);
-    let (output, errors) = converse(as_web(&mut command, port), &[]);
+    let (output, errors) = converse(as_web(&mut command, server), &[]);
     if errors.is_empty() { Ok(output) } else { Err(errors) }
 }
 
@@ -93,10 +105,10 @@ pub fn psql_scripts() -> &'static [&'static str] {
     }
 }
 
-fn as_web(command: &mut Command, port: u16) -> &mut Command {
+fn as_web<'c>(command: &'c mut Command, server: &Address) -> &'c mut Command {
     command
-        .env("PGHOST", CLUSTER.host())
-        .env("PGPORT", port.to_string())
+        .env("PGHOST", &server.host)
+        .env("PGPORT", server.port.to_string())
         .env("PGUSER", "web")
         .env("PGDATABASE", "postgres")
         .env("PSQLRC", "/dev/null")
@@ -120,7 +132,7 @@ fn each_user_sees_own_notes(driver: Driver) {
     let tokens = [&*alice, &bob, &expired, &bob, "no.to.ken", &alice];
     let (from_alice, from_bob) = (r#"["from alice"]"#, r#"["from bob"]"#);
     let (expired_error, malformed) = (format!("28000 {REJECTED}"), "22023 JWT rejected: not base64url");
-    let seen = driver.notes(CLUSTER.port(), &tokens);
+    let seen = driver.notes(&Address::of(&CLUSTER), &tokens);
     assert_eq!(seen, [from_alice, from_bob, &expired_error, from_bob, malformed, from_alice, "[]"]);
     // Others may use their own tokens meanwhile; these are of this test alone.
     let log = CLUSTER.log_since(mark);
@@ -148,12 +160,12 @@ fn psql_takes_the_token_from_the_environment() {
     for script in psql_scripts() {
         let mark = CLUSTER.log_mark();
         let (alice, expired) = (token("alice"), expired_token("alice"));
-        assert_eq!(psql(script, CLUSTER.port(), &alice), Ok("from alice\n".to_owned()), "{script}");
-        let error = psql(script, CLUSTER.port(), &expired).expect_err("an expired token");
+        assert_eq!(psql(script, &Address::of(&CLUSTER), &alice), Ok("from alice\n".to_owned()), "{script}");
+        let error = psql(script, &Address::of(&CLUSTER), &expired).expect_err("an expired token");
         assert!(error.contains(REJECTED), "{script}: {error}");
         // A token is data, whatever it holds.
         let injected = "x', true); SELECT 'injected' --";
-        let error = psql(script, CLUSTER.port(), injected).expect_err("no token");
+        let error = psql(script, &Address::of(&CLUSTER), injected).expect_err("no token");
         assert!(error.contains("JWT rejected: ") && !error.contains(injected), "{script}: {error}");
         let log = CLUSTER.log_since(mark);
         assert!(log.contains("jwt_session_init("), "{log}");

@@ -1,8 +1,7 @@
 //! PgBouncer in front: it cannot pass OAuth on, and need not.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,12 +12,12 @@ use postgres::error::DbError;
 use tempfile::TempDir;
 
 use crate::app::{CLUSTER, ISS, KEY, token};
-use crate::drivers::{Driver, assert_not_logged, psql, psql_scripts};
+use crate::drivers::{Address, Driver, assert_not_logged, psql, psql_scripts};
 
 /// A pooler with one connection to a server; it stops when dropped, or when this process ends.
 pub struct PgBouncer {
     child: Child,
-    port: u16,
+    address: Address,
     folder: TempDir,
 }
 
@@ -28,26 +27,29 @@ impl PgBouncer {
         // It brings the program where there is none.
         clients::installed();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        // A socket in a folder of its own: nobody else can take that address.
+        let host = folder.path().to_str().expect("UTF-8").to_owned();
+        let address = Address { host, port: 6432 };
         let configuration = format!(
             "[databases]
-            * = host={host} port={server_port} user={user} pool_size=1
+            * = host={server_host} port={server_port} user={user} pool_size=1
             [pgbouncer]
-            listen_addr = 127.0.0.1
             listen_port = {port}
-            unix_socket_dir =
+            unix_socket_dir = {host}
             auth_type = any
             pool_mode = transaction
             server_login_retry = 1
             verbose = 3\n",
-            host = cluster.host(),
+            server_host = cluster.host(),
             server_port = cluster.port(),
+            host = address.host,
+            port = address.port,
         );
         let ini = folder.path().join("pgbouncer.ini");
         fs::write(&ini, configuration.replace("            ", "")).expect("a file");
-        // It refuses to be root; and the server's user must come to its configuration.
-        let script = r#"chmod 755 "${1%/*}"; PATH=$PATH:/usr/sbin
-            if [ "$(id -u)" = 0 ]; then set -- -u postgres "$1"; fi
+        // It refuses to be root.
+        let script = r#"PATH=$PATH:/usr/sbin
+            if [ "$(id -u)" = 0 ]; then chown postgres "${1%/*}"; set -- -u postgres "$1"; fi
             pgbouncer "$@" & cat; kill $!"#;
         let log = fs::File::create(folder.path().join("log")).expect("a log file");
         let child = Command::new("sh")
@@ -58,9 +60,9 @@ impl PgBouncer {
             .stderr(log)
             .spawn()
             .expect("sh starts");
-        let pooler = Self { child, port, folder };
+        let pooler = Self { child, address, folder };
         let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while UnixStream::connect(pooler.folder.path().join(".s.PGSQL.6432")).is_err() {
             assert!(Instant::now() < deadline, "PgBouncer does not start: {}", pooler.log());
             sleep(Duration::from_millis(20));
         }
@@ -68,7 +70,7 @@ impl PgBouncer {
     }
 
     pub fn log(&self) -> String {
-        fs::read_to_string(PathBuf::from(self.folder.path()).join("log")).unwrap_or_default()
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 
@@ -85,15 +87,15 @@ fn users_who_share_one_pooled_connection_see_own_notes_only() {
     let pooler = PgBouncer::start(&CLUSTER, "web");
     let (alice, bob) = (token("alice"), token("bob"));
     for driver in [Driver::Psycopg, Driver::Node, Driver::Tokio] {
-        let seen = driver.notes(pooler.port, &[&alice, &bob, "no.to.ken", &alice]);
+        let seen = driver.notes(&pooler.address, &[&alice, &bob, "no.to.ken", &alice]);
         let error = "22023 JWT rejected: not base64url";
         assert_eq!(seen, [r#"["from alice"]"#, r#"["from bob"]"#, error, r#"["from alice"]"#, "[]"], "{driver:?}");
     }
     for script in psql_scripts() {
         for user in ["alice", "bob"] {
-            assert_eq!(psql(script, pooler.port, &token(user)), Ok(format!("from {user}\n")), "{script}");
+            assert_eq!(psql(script, &pooler.address, &token(user)), Ok(format!("from {user}\n")), "{script}");
         }
-        psql(script, pooler.port, "no.to.ken").expect_err("no token");
+        psql(script, &pooler.address, "no.to.ken").expect_err("no token");
     }
     assert_not_logged(&pooler.log(), &[&alice, &bob]);
 }
@@ -117,8 +119,8 @@ fn it_cannot_log_in_to_a_server_that_wants_a_token() {
     RawClient::connect(&server, "alice", "postgres", Credentials::Bearer(&alice)).expect("a login without a pooler");
     let pooler = PgBouncer::start(&server, "alice");
     let error = postgres::Config::new()
-        .host("127.0.0.1")
-        .port(pooler.port)
+        .host(&pooler.address.host)
+        .port(pooler.address.port)
         .user("alice")
         .dbname("postgres")
         .connect(NoTls)
