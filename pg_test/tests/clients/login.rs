@@ -89,7 +89,7 @@ fn psql(cluster: &Cluster, provider: &OidcProvider, db: &str, user: &str, query:
         for line in errors.lines() {
             let line = line.expect("UTF-8");
             if line.starts_with("Visit ") {
-                // The test has given up where nobody takes it.
+                // Nobody takes it any more where it came too late.
                 let _ = sender.send(line.clone());
             }
             all += &line;

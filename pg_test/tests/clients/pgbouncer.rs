@@ -77,7 +77,7 @@ impl PgBouncer {
 impl Drop for PgBouncer {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        // It has ended, or cannot be waited for.
+        // Fails only where it has ended already.
         let _ = self.child.wait();
     }
 }
