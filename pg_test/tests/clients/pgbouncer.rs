@@ -50,7 +50,7 @@ impl PgBouncer {
         // It refuses to be root.
         let script = r#"PATH=$PATH:/usr/sbin
             if [ "$(id -u)" = 0 ]; then chown postgres "${1%/*}"; set -- -u postgres "$1"; fi
-            pgbouncer "$@" & cat; kill $!"#;
+            pgbouncer "$@" & cat; kill $!; wait"#;
         let log = fs::File::create(folder.path().join("log")).expect("a log file");
         let child = Command::new("sh")
             .args(["-c", script, "sh"])
