@@ -61,7 +61,7 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(bouncer: &'a PgBouncer, seed: u64) -> Self {
         let random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed + 1);
-        Self { bouncer, client: bouncer.connect("app", "tenants"), random, done: HashMap::new(), foreign_rows: 0 }
+        Self { bouncer, client: bouncer.connect("tenants"), random, done: HashMap::new(), foreign_rows: 0 }
     }
 
     /// xorshift64: repeatable, and plenty for choosing.
@@ -121,7 +121,7 @@ impl<'a> Worker<'a> {
                 init(&mut self.client, &bad_tokens(&user)[choice], true).expect_err("a bad token");
             }
             "disconnect" => {
-                self.client = self.bouncer.connect("app", "tenants");
+                self.client = self.bouncer.connect("tenants");
                 return;
             }
             _ => {}
@@ -149,9 +149,10 @@ fn no_row_of_another_tenant_is_seen_or_written() {
         .expect("ALTER DATABASE");
     let mut owner = SERVER.connect("postgres", "tenants");
     owner.batch_execute(SCHEMA).expect("the schema");
-    let bouncer = SERVER.pgbouncer(&format!(
-        "pool_mode = transaction\ndefault_pool_size = {CONNECTIONS}\nmax_db_connections = {CONNECTIONS}"
-    ));
+    let bouncer = SERVER.pgbouncer(
+        "app",
+        &format!("pool_mode = transaction\ndefault_pool_size = {CONNECTIONS}\nmax_db_connections = {CONNECTIONS}"),
+    );
     let totals = Mutex::new((HashMap::<&str, u64>::new(), 0_u64));
     let end = Instant::now() + duration();
     thread::scope(|scope| {
