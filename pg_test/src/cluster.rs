@@ -17,7 +17,7 @@ use std::{io, thread};
 
 use postgres::{Client, NoTls};
 
-pub use options::Options;
+pub use options::{Options, free_port};
 pub use pgbouncer::PgBouncer;
 
 use folder::Folder;

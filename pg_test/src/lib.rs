@@ -12,6 +12,7 @@ pub mod error;
 pub mod issuer;
 pub mod keys;
 pub mod login;
+pub mod node;
 pub mod oidc_provider;
 pub mod raw;
 pub mod tls;

@@ -116,7 +116,7 @@ impl Options {
 
 /// A port that nobody listens on. It is below the range that outgoing
 /// connections take theirs from, so that it is still free at a restart.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let random = RandomState::new().hash_one("port");
         let port = 10_000 + u16::try_from(random % 20_000).expect("less than 20000");

@@ -1,0 +1,3 @@
+import { generateKey } from "./keys.js";
+
+console.log(`Made ${await generateKey(process.env.KEYS_FOLDER ?? "keys")}`);
