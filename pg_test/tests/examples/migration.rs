@@ -1,0 +1,200 @@
+//! What the examples of moving to pg_jwks have in common.
+
+use std::fs;
+use std::path::PathBuf;
+
+use pg_test::{Alg, Cluster, PgError, SigningKey, jwks, now, pg_error};
+use postgres::Client;
+use postgres::types::FromSqlOwned;
+use serde_json::{Value, json};
+
+const DATABASE: &str = "app";
+
+/// A folder of `rls_examples`.
+fn example(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../rls_examples")).join(name)
+}
+
+/// A server set up as an example says, with a key of its issuer.
+pub struct Example {
+    pub cluster: Cluster,
+    name: &'static str,
+    key: SigningKey,
+    issuer: String,
+    audience: String,
+}
+
+impl Example {
+    /// Starts a server with the settings of the example's `pg_jwks.conf`.
+    pub fn start(name: &'static str, alg: Alg) -> Self {
+        let conf = fs::read_to_string(example(name).join("pg_jwks.conf")).expect("pg_jwks.conf");
+        let lines = conf.lines().filter(|line| !line.starts_with('#'));
+        let settings: Vec<(&str, &str)> = lines
+            .map(|line| line.split_once(" = ").unwrap_or_else(|| panic!("{line}")))
+            .map(|(name, value)| (name, value.trim_matches('\'')))
+            .collect();
+        let value = |wanted: &str| {
+            let found = settings.iter().find(|(name, _)| *name == wanted);
+            found.unwrap_or_else(|| panic!("{wanted} in pg_jwks.conf")).1.to_owned()
+        };
+        let (issuer, audience) = (value("pg_jwks.issuer"), value("pg_jwks.audience"));
+        let options = settings.iter().fold(Cluster::options(), |options, (name, value)| options.setting(name, value));
+        let cluster = options.start();
+        cluster.client().batch_execute(&format!("CREATE DATABASE {DATABASE}")).expect("CREATE DATABASE");
+        Self { cluster, name, key: SigningKey::generate(alg, "k1"), issuer, audience }
+    }
+
+    /// Gives the server the issuer's key as a JWKS.
+    pub fn with_jwks(self) -> Self {
+        let jwks = jwks(&[&self.key]).to_string();
+        self.set("pg_jwks.jwks", &jwks);
+        self
+    }
+
+    /// Gives the server the issuer's key as a PEM file.
+    pub fn with_pem(self) -> Self {
+        let path = self.cluster.write_file("public.pem", &self.key.public_pem());
+        self.set("pg_jwks.jwks_uri", &format!("file:{}", path.display()));
+        self
+    }
+
+    /// Changes a setting of the database.
+    pub fn set(&self, name: &str, value: &str) {
+        self.superuser().batch_execute(&format!("ALTER DATABASE {DATABASE} SET {name} = '{value}'")).expect(name);
+    }
+
+    /// Runs a script of the example.
+    pub fn run(&self, script: &str) {
+        self.try_run(&[], script).unwrap_or_else(|output| panic!("{script}: {output}"));
+    }
+
+    /// Runs a script with options of psql; the error is what psql printed.
+    pub fn try_run(&self, options: &[&str], script: &str) -> Result<(), String> {
+        let mut psql = self.cluster.psql();
+        psql.args(options).args(["--quiet", "--set=ON_ERROR_STOP=1", "--dbname", DATABASE, "--file"]);
+        let output = psql.arg(example(self.name).join(script)).output().expect("psql");
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    pub fn superuser(&self) -> Client {
+        self.cluster.connect("postgres", DATABASE)
+    }
+
+    pub fn session(&self, role: &str) -> Client {
+        self.cluster.connect(role, DATABASE)
+    }
+
+    /// A session in which the token of these claims is the identity.
+    pub fn session_with(&self, role: &str, claims: Value) -> Client {
+        let mut client = self.session(role);
+        try_init(&mut client, &self.token(claims), false).expect("a good token");
+        client
+    }
+
+    /// A good token for an hour with more claims, or others.
+    pub fn token(&self, more: Value) -> String {
+        self.key.sign(&self.claims(more))
+    }
+
+    /// The same signed by somebody else.
+    pub fn forged_token(&self, more: Value) -> String {
+        SigningKey::generate(self.key.alg(), self.key.kid()).sign(&self.claims(more))
+    }
+
+    fn claims(&self, more: Value) -> Value {
+        let mut claims = json!({ "iss": self.issuer, "aud": self.audience, "iat": now(), "exp": now() + 3600 });
+        claims.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        claims
+    }
+
+    /// Tokens that nobody may accept: an expired one, a forged one, one for others, and no token.
+    pub fn bad_tokens(&self, good: &Value) -> [String; 4] {
+        let with = |name: &str, value: Value| {
+            let mut claims = good.clone();
+            claims[name] = value;
+            self.token(claims)
+        };
+        [
+            with("exp", json!(now() - 60)),
+            self.forged_token(good.clone()),
+            with("aud", json!("others")),
+            "no token".to_owned(),
+        ]
+    }
+
+    /// Every bad token is refused with 28000 or 22023, and leaves neither identity nor access to `query`'s rows.
+    #[track_caller]
+    pub fn assert_bad_tokens_refused(&self, role: &str, good: &Value, query: &str) {
+        for is_local in [false, true] {
+            let mut client = self.session_with(role, good.clone());
+            for token in self.bad_tokens(good) {
+                let error = try_init(&mut client, &token, is_local).expect_err("a bad token");
+                assert!(matches!(error.sqlstate.as_str(), "28000" | "22023"), "{error:?}");
+                assert!(visible(&mut client, query).is_empty(), "{query}");
+            }
+        }
+    }
+}
+
+/// Calls `auth.jwt_session_init`.
+pub fn try_init(client: &mut Client, token: &str, is_local: bool) -> Result<(), PgError> {
+    let done = client.execute("SELECT auth.jwt_session_init($1, $2)", &[&token, &is_local]);
+    done.map(drop).map_err(|error| pg_error(&error))
+}
+
+/// The texts that a query returns; none where the session has no right to ask.
+#[track_caller]
+pub fn visible(client: &mut Client, query: &str) -> Vec<String> {
+    match client.query(query, &[]) {
+        Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
+        Err(error) if pg_error(&error).sqlstate == "42501" => Vec::new(),
+        Err(error) => panic!("{query}: {error:?}"),
+    }
+}
+
+/// The one value of a query.
+#[track_caller]
+pub fn value<T: FromSqlOwned>(client: &mut Client, query: &str) -> T {
+    client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+}
+
+/// How many rows a statement changed.
+#[track_caller]
+pub fn changed(client: &mut Client, statement: &str) -> u64 {
+    client.execute(statement, &[]).unwrap_or_else(|error| panic!("{statement}: {error:?}"))
+}
+
+/// The SQLSTATE with which a statement fails.
+#[track_caller]
+pub fn refused(client: &mut Client, statement: &str) -> String {
+    match client.batch_execute(statement) {
+        Ok(()) => panic!("{statement} succeeded"),
+        Err(error) => pg_error(&error).sqlstate,
+    }
+}
+
+/// Nobody sets these variables: in no session, with no connection option, and for no later session.
+#[track_caller]
+pub fn assert_unsettable(example: &Example, role: &str, variables: &[&str]) {
+    let mut client = example.session(role);
+    for name in variables {
+        let evil = "1";
+        for statement in [
+            format!("SET {name} = '{evil}'"),
+            format!("SET LOCAL {name} = '{evil}'"),
+            format!("SELECT set_config('{name}', '{evil}', false)"),
+            format!("ALTER ROLE {role} SET {name} = '{evil}'"),
+            format!("ALTER ROLE {role} SET {} = '{evil}'", name.to_uppercase()),
+        ] {
+            assert_eq!(refused(&mut client, &statement), "55P02", "{statement}");
+        }
+        assert_eq!(value::<String>(&mut client, &format!("SELECT current_setting('{name}')")), "");
+        let mut config = example.cluster.config();
+        config.user(role).options(&format!("-c {name}={evil}"));
+        let error = example.cluster.try_connect(&mut config).err().unwrap_or_else(|| panic!("{name} in PGOPTIONS"));
+        assert_eq!(pg_error(&error).sqlstate, "55P02", "{name} in PGOPTIONS");
+    }
+}

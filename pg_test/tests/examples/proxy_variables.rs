@@ -1,0 +1,135 @@
+//! `rls_examples/from_proxy_variables`.
+
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
+
+use pg_test::{Alg, now};
+use serde_json::{Value, json};
+
+use crate::migration::*;
+
+static EXAMPLE: LazyLock<Example> = LazyLock::new(|| {
+    let example = Example::start("from_proxy_variables", Alg::Rs256).with_pem();
+    example.run("schema.sql");
+    example.run("policies.sql");
+    example
+});
+
+const ITEMS: &str = "SELECT item FROM orders ORDER BY id";
+
+fn claims(user: &str, tenant: i32, branch: &str, level: i32) -> Value {
+    json!({ "sub": user, "user_id": user, "tenant_id": tenant, "branch_id": branch, "permission_level": level,
+            "read_only": false })
+}
+
+fn alice() -> Value {
+    claims("alice", 1, "main", 2)
+}
+
+fn bob() -> Value {
+    claims("bob", 2, "main", 3)
+}
+
+#[test]
+fn policies_see_the_claims() {
+    let mut client = EXAMPLE.session_with("app", alice());
+    assert_eq!(visible(&mut client, ITEMS), ["anvil"]);
+    assert_eq!(visible(&mut client, "SELECT theme FROM settings"), ["dark"]);
+    let mut client = EXAMPLE.session_with("app", bob());
+    assert_eq!(visible(&mut client, ITEMS), ["lamp", "rug"]);
+    assert_eq!(visible(&mut client, "SELECT theme FROM settings"), ["light"]);
+    let mut client = EXAMPLE.session_with("app", claims("ann", 1, "none", 3));
+    assert_eq!(visible(&mut client, ITEMS), ["anvil", "rope"], "level 3 sees all branches");
+    let variables = "SELECT concat_ws(',', current_setting('orochi.user_id'), current_setting('orochi.tenant_id'),
+        current_setting('orochi.branch_id'), current_setting('orochi.permission_level'), current_setting('orochi.read_only'))";
+    assert_eq!(value::<String>(&mut client, variables), "ann,1,none,3,false");
+}
+
+#[test]
+fn writes_stay_within_the_tenant() {
+    let mut client = EXAMPLE.session_with("app", alice());
+    client.batch_execute("BEGIN").expect("a transaction");
+    let insert = "INSERT INTO orders (tenant_id, branch_id, item) VALUES (1, 'main', 'nail') RETURNING placed_by";
+    assert_eq!(value::<String>(&mut client, insert), "alice");
+    client.batch_execute("ROLLBACK").expect("a transaction");
+    for other in [
+        "INSERT INTO orders (tenant_id, branch_id, item) VALUES (2, 'main', 'nail')",
+        "INSERT INTO orders (tenant_id, branch_id, item) VALUES (1, 'east', 'nail')",
+        "UPDATE orders SET tenant_id = 2",
+        "INSERT INTO settings VALUES (3, 'dark')",
+    ] {
+        assert_eq!(refused(&mut client, other), "42501", "{other}");
+    }
+    for others in [
+        "UPDATE orders SET item = 'x' WHERE tenant_id = 2",
+        "UPDATE orders SET item = 'x' WHERE branch_id = 'east'",
+        "DELETE FROM orders",
+        "DELETE FROM settings WHERE tenant_id = 2",
+    ] {
+        assert_eq!(changed(&mut client, others), 0, "{others}");
+    }
+    let mut reader = EXAMPLE.session_with("app", claims("ray", 1, "main", 1));
+    assert_eq!(
+        refused(&mut reader, "INSERT INTO orders (tenant_id, branch_id, item) VALUES (1, 'main', 'x')"),
+        "42501"
+    );
+    assert_eq!(changed(&mut reader, "UPDATE orders SET item = 'x'"), 0);
+}
+
+#[test]
+fn a_read_only_token_writes_nothing() {
+    let mut claims = bob();
+    claims["read_only"] = json!(true);
+    let mut client = EXAMPLE.session_with("app", claims);
+    assert_eq!(visible(&mut client, ITEMS), ["lamp", "rug"]);
+    for statement in ["UPDATE orders SET item = 'x'", "DELETE FROM orders"] {
+        assert_eq!(refused(&mut client, statement), "25006", "{statement}");
+    }
+}
+
+#[test]
+fn the_variables_belong_to_the_token() {
+    let names = ["user_id", "tenant_id", "branch_id", "permission_level", "read_only"];
+    assert_unsettable(&EXAMPLE, "app", &names.map(|name| format!("orochi.{name}")).each_ref().map(String::as_str));
+}
+
+#[test]
+fn without_identity_there_are_no_rows() {
+    let mut client = EXAMPLE.session("app");
+    assert!(visible(&mut client, ITEMS).is_empty());
+    assert_eq!(refused(&mut client, "SELECT * FROM settings"), "22P02", "a cast without nullif");
+    assert_eq!(changed(&mut client, "DELETE FROM orders"), 0);
+    assert_eq!(
+        refused(&mut client, "INSERT INTO orders (tenant_id, branch_id, item) VALUES (1, 'main', 'x')"),
+        "42501"
+    );
+
+    let mut client = EXAMPLE.session_with("app", alice());
+    client.batch_execute("SELECT auth.jwt_session_clear()").expect("no identity");
+    assert!(visible(&mut client, ITEMS).is_empty());
+
+    // Behind a transaction pooler.
+    client.batch_execute("BEGIN").expect("a transaction");
+    try_init(&mut client, &EXAMPLE.token(alice()), true).expect("a good token");
+    assert_eq!(visible(&mut client, ITEMS), ["anvil"]);
+    client.batch_execute("COMMIT").expect("a transaction");
+    assert!(visible(&mut client, ITEMS).is_empty());
+}
+
+#[test]
+fn bad_tokens_are_refused() {
+    EXAMPLE.assert_bad_tokens_refused("app", &alice(), ITEMS);
+}
+
+#[test]
+fn a_token_that_expires_ends_its_session() {
+    // A token lives 30 s beyond its exp, the allowed clock skew.
+    let mut client = EXAMPLE.session("app");
+    let mut claims = alice();
+    claims["exp"] = json!(now() - 20);
+    try_init(&mut client, &EXAMPLE.token(claims), false).expect("a token that has not quite expired");
+    assert_eq!(visible(&mut client, ITEMS), ["anvil"]);
+    thread::sleep(Duration::from_secs(12));
+    assert_eq!(refused(&mut client, ITEMS), "28000");
+}

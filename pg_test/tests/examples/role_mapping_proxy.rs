@@ -1,0 +1,109 @@
+//! `rls_examples/from_role_mapping_proxy`.
+
+use std::sync::LazyLock;
+
+use pg_test::Alg;
+use serde_json::{Value, json};
+
+use crate::migration::*;
+
+static EXAMPLE: LazyLock<Example> = LazyLock::new(|| {
+    let example = Example::start("from_role_mapping_proxy", Alg::Rs256).with_jwks();
+    example.run("schema.sql");
+    example.run("policies.sql");
+    example
+});
+
+const NAMES: &str = "SELECT name FROM projects ORDER BY id";
+
+fn claims(user: &str, org: &str, roles: Value) -> Value {
+    json!({ "sub": format!("auth0|{user}"), "https://gprxy.io/org_id": org, "https://gprxy.io/roles": roles })
+}
+
+fn alice() -> Value {
+    claims("alice", "org_acme", json!(["writer", "reader"]))
+}
+
+#[test]
+fn roles_and_tenants_come_from_the_token() {
+    for (claims, role, names) in [
+        (alice(), "app_writer", vec!["Apollo", "Artemis"]),
+        (claims("arthur", "org_acme", json!(["reader"])), "app_reader", vec!["Apollo", "Artemis"]),
+        (claims("bob", "org_globex", json!(["reader", "admin", "x"])), "app_admin", vec!["Borg"]),
+        (claims("eve", "org_none", json!(["admin"])), "app_admin", vec![]),
+    ] {
+        let mut client = EXAMPLE.session_with("gateway", claims.clone());
+        assert_eq!(value::<String>(&mut client, "SELECT current_user::text"), role, "{claims}");
+        assert_eq!(visible(&mut client, NAMES), names, "{claims}");
+    }
+    let mut client = EXAMPLE.session_with("gateway", alice());
+    let shown: String = value(&mut client, "SELECT current_setting('app.roles')");
+    assert_eq!(shown, r#"["writer","reader"]"#);
+}
+
+#[test]
+fn writes_need_the_role_and_stay_within_the_tenant() {
+    let mut writer = EXAMPLE.session_with("gateway", alice());
+    writer.batch_execute("BEGIN").expect("a transaction");
+    let insert = "INSERT INTO projects (name) VALUES ('Ares') RETURNING tenant_id || ' ' || owner";
+    assert_eq!(value::<String>(&mut writer, insert), "org_acme auth0|alice");
+    writer.batch_execute("ROLLBACK").expect("a transaction");
+    assert_eq!(refused(&mut writer, "INSERT INTO projects VALUES (DEFAULT, 'org_globex', 'x', 'x')"), "42501");
+    assert_eq!(refused(&mut writer, "UPDATE projects SET tenant_id = 'org_globex'"), "42501");
+    assert_eq!(changed(&mut writer, "UPDATE projects SET name = 'x' WHERE tenant_id = 'org_globex'"), 0);
+    assert_eq!(changed(&mut writer, "UPDATE projects SET name = 'Apollo'"), 1, "her own, not Arthur's");
+    assert_eq!(refused(&mut writer, "DELETE FROM projects"), "42501");
+    assert!(visible(&mut writer, "SELECT amount::text FROM invoices").is_empty());
+
+    let mut reader = EXAMPLE.session_with("gateway", claims("ray", "org_acme", json!("reader")));
+    assert_eq!(refused(&mut reader, "INSERT INTO projects (name) VALUES ('x')"), "42501");
+
+    let mut admin = EXAMPLE.session_with("gateway", claims("bob", "org_globex", json!(["admin"])));
+    assert_eq!(visible(&mut admin, "SELECT amount::text FROM invoices"), ["200"]);
+    assert_eq!(changed(&mut admin, "DELETE FROM projects WHERE tenant_id = 'org_acme'"), 0);
+}
+
+/// What a role gives is bounded by the claims that the policies ask.
+#[test]
+fn a_role_taken_by_hand_shows_no_other_tenant() {
+    let mut client = EXAMPLE.session_with("gateway", claims("arthur", "org_acme", json!(["reader"])));
+    client.batch_execute("SET ROLE app_admin").expect("gateway is a member");
+    assert_eq!(visible(&mut client, NAMES), ["Apollo", "Artemis"]);
+    assert!(visible(&mut client, "SELECT amount::text FROM invoices").is_empty());
+    for role in ["postgres", "pg_read_all_data"] {
+        assert_eq!(refused(&mut client, &format!("SET ROLE {role}")), "42501");
+    }
+    let mut client = EXAMPLE.session("gateway");
+    client.batch_execute("SET ROLE app_admin").expect("gateway is a member");
+    assert!(visible(&mut client, NAMES).is_empty());
+}
+
+#[test]
+fn without_identity_there_are_no_rights() {
+    let mut client = EXAMPLE.session("gateway");
+    for statement in [NAMES, "SELECT * FROM invoices", "INSERT INTO projects VALUES (DEFAULT, 'org_acme', 'x', 'x')"] {
+        assert_eq!(refused(&mut client, statement), "42501", "{statement}");
+    }
+    client.batch_execute("BEGIN").expect("a transaction");
+    try_init(&mut client, &EXAMPLE.token(alice()), true).expect("a good token");
+    assert_eq!(visible(&mut client, NAMES), ["Apollo", "Artemis"]);
+    client.batch_execute("COMMIT").expect("a transaction");
+    assert_eq!(refused(&mut client, NAMES), "42501");
+}
+
+#[test]
+fn bad_tokens_are_refused() {
+    EXAMPLE.assert_bad_tokens_refused("gateway", &alice(), NAMES);
+    for roles in [json!([]), json!(["app_admin"]), json!("Admin"), json!({ "admin": true }), Value::Null] {
+        let mut client = EXAMPLE.session_with("gateway", alice());
+        let token = EXAMPLE.token(claims("alice", "org_acme", roles.clone()));
+        let error = try_init(&mut client, &token, false).expect_err("no role of the map");
+        assert_eq!(error.sqlstate, "28000", "{roles}");
+        assert_eq!(refused(&mut client, NAMES), "42501", "{roles}");
+    }
+}
+
+#[test]
+fn the_variables_belong_to_the_token() {
+    assert_unsettable(&EXAMPLE, "gateway", &["app.user_id", "app.tenant_id", "app.roles"]);
+}
