@@ -1,6 +1,7 @@
 //! What the examples of moving to pg_jwks have in common.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 
 use pg_test::{Alg, Cluster, PgError, SigningKey, jwks, now, pg_error};
@@ -54,6 +55,13 @@ impl Example {
     /// Gives the server the issuer's key as a PEM file.
     pub fn with_pem(self) -> Self {
         let path = self.cluster.write_file("public.pem", &self.key.public_pem());
+        self.set("pg_jwks.jwks_uri", &format!("file:{}", path.display()));
+        self
+    }
+
+    /// Gives the server the issuer's key as a file with a JWKS, where shared secrets belong.
+    pub fn with_key_file(self) -> Self {
+        let path = self.cluster.write_file("keys.json", &jwks(&[&self.key]).to_string());
         self.set("pg_jwks.jwks_uri", &format!("file:{}", path.display()));
         self
     }
@@ -137,6 +145,51 @@ impl Example {
             }
         }
     }
+}
+
+impl Example {
+    /// Two users in turn on one connection with one prepared statement, as behind a transaction pooler: each sees their
+    /// own rows, and nobody sees any in between.
+    #[track_caller]
+    pub fn assert_a_connection_can_be_shared(&self, role: &str, query: &str, users: [(Value, &[&str]); 2]) {
+        let mut client = self.session(role);
+        let statement = client.prepare(query).expect("a statement");
+        // More often than PostgreSQL plans anew.
+        for _ in 0..7 {
+            for (claims, expected) in &users {
+                let token = self.token(claims.clone());
+                let mut request = client.transaction().expect("a transaction");
+                request.execute("SELECT auth.jwt_session_init($1, true)", &[&token]).expect("a good token");
+                let rows = request.query(&statement, &[]).expect("rows");
+                assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), *expected, "{claims}");
+                request.commit().expect("the end of the transaction");
+                match client.query(&statement, &[]) {
+                    Ok(rows) => assert!(rows.is_empty(), "after {claims}"),
+                    Err(error) => assert_eq!(pg_error(&error).sqlstate, "42501", "after {claims}"),
+                }
+            }
+        }
+    }
+}
+
+/// However these rows are read, no others appear.
+#[track_caller]
+pub fn assert_every_way(client: &mut Client, table: &str, column: &str, expected: &[&str]) {
+    for query in [
+        format!("SELECT {column} FROM {table} ORDER BY 1"),
+        format!("SELECT a.{column} FROM {table} a JOIN {table} b ON b.{column} = a.{column} ORDER BY 1"),
+        format!("SELECT other.{column} FROM (VALUES (1)) one LEFT JOIN {table} other ON true ORDER BY 1"),
+        format!("WITH rows AS MATERIALIZED (SELECT * FROM {table}) SELECT {column} FROM rows ORDER BY 1"),
+        format!("SELECT unnest(array_agg({column} ORDER BY {column})) FROM {table}"),
+    ] {
+        assert_eq!(visible(client, &query), expected, "{query}");
+    }
+    let mut copied = String::new();
+    let copy = format!("COPY (SELECT {column} FROM {table} ORDER BY 1) TO STDOUT");
+    let mut reader = client.copy_out(&copy).expect("COPY");
+    reader.read_to_string(&mut copied).expect("its lines");
+    drop(reader);
+    assert_eq!(copied.lines().collect::<Vec<_>>(), expected, "{copy}");
 }
 
 /// Calls `auth.jwt_session_init`.

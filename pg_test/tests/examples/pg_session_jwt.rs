@@ -56,6 +56,14 @@ fn users_see_their_own() {
 }
 
 #[test]
+fn no_way_of_reading_shows_another_user() {
+    let bob = claims(BOB, "globex");
+    assert_every_way(&mut session(alice()), "notes", "body", &["sow"]);
+    assert_every_way(&mut session(bob.clone()), "boards", "name", &["Lamps"]);
+    EXAMPLE.assert_a_connection_can_be_shared("authenticated", NOTES, [(alice(), &["sow"]), (bob, &["reap"])]);
+}
+
+#[test]
 fn writes_stay_ones_own() {
     let mut client = session(alice());
     client.batch_execute("BEGIN").expect("a transaction");

@@ -47,6 +47,13 @@ fn policies_see_the_claims() {
 }
 
 #[test]
+fn no_way_of_reading_shows_another_tenant() {
+    assert_every_way(&mut EXAMPLE.session_with("app", alice()), "orders", "item", &["anvil"]);
+    assert_every_way(&mut EXAMPLE.session_with("app", bob()), "orders", "item", &["lamp", "rug"]);
+    EXAMPLE.assert_a_connection_can_be_shared("app", ITEMS, [(alice(), &["anvil"]), (bob(), &["lamp", "rug"])]);
+}
+
+#[test]
 fn writes_stay_within_the_tenant() {
     let mut client = EXAMPLE.session_with("app", alice());
     client.batch_execute("BEGIN").expect("a transaction");
@@ -58,6 +65,11 @@ fn writes_stay_within_the_tenant() {
         "INSERT INTO orders (tenant_id, branch_id, item) VALUES (1, 'east', 'nail')",
         "UPDATE orders SET tenant_id = 2",
         "INSERT INTO settings VALUES (3, 'dark')",
+        "INSERT INTO settings VALUES (2, 'dark') ON CONFLICT (tenant_id) DO UPDATE SET theme = 'dark'",
+        "INSERT INTO orders OVERRIDING SYSTEM VALUE SELECT 3, 1, 'main', 'alice', 'x'
+             ON CONFLICT (id) DO UPDATE SET item = 'x'",
+        "MERGE INTO settings USING (VALUES (2)) v ON tenant_id = v.column1
+             WHEN NOT MATCHED THEN INSERT VALUES (2, 'dark')",
     ] {
         assert_eq!(refused(&mut client, other), "42501", "{other}");
     }

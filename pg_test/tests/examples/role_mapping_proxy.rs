@@ -42,6 +42,15 @@ fn roles_and_tenants_come_from_the_token() {
 }
 
 #[test]
+fn no_way_of_reading_shows_another_tenant() {
+    let bob = claims("bob", "org_globex", json!(["writer"]));
+    assert_every_way(&mut EXAMPLE.session_with("gateway", alice()), "projects", "name", &["Apollo", "Artemis"]);
+    assert_every_way(&mut EXAMPLE.session_with("gateway", bob.clone()), "projects", "name", &["Borg"]);
+    let users: [(Value, &[&str]); 2] = [(alice(), &["Apollo", "Artemis"]), (bob, &["Borg"])];
+    EXAMPLE.assert_a_connection_can_be_shared("gateway", NAMES, users);
+}
+
+#[test]
 fn writes_need_the_role_and_stay_within_the_tenant() {
     let mut writer = EXAMPLE.session_with("gateway", alice());
     writer.batch_execute("BEGIN").expect("a transaction");
@@ -50,6 +59,9 @@ fn writes_need_the_role_and_stay_within_the_tenant() {
     writer.batch_execute("ROLLBACK").expect("a transaction");
     assert_eq!(refused(&mut writer, "INSERT INTO projects VALUES (DEFAULT, 'org_globex', 'x', 'x')"), "42501");
     assert_eq!(refused(&mut writer, "UPDATE projects SET tenant_id = 'org_globex'"), "42501");
+    let upsert = "INSERT INTO projects OVERRIDING SYSTEM VALUE VALUES (3, 'org_acme', 'auth0|alice', 'x')
+                      ON CONFLICT (id) DO UPDATE SET name = 'x'";
+    assert_eq!(refused(&mut writer, upsert), "42501");
     assert_eq!(changed(&mut writer, "UPDATE projects SET name = 'x' WHERE tenant_id = 'org_globex'"), 0);
     assert_eq!(changed(&mut writer, "UPDATE projects SET name = 'Apollo'"), 1, "her own, not Arthur's");
     assert_eq!(refused(&mut writer, "DELETE FROM projects"), "42501");

@@ -239,7 +239,10 @@ fn the_services_role_is_bound() {
     let count = "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM tenants)";
     assert_eq!(api.query_one(count, &[]).expect("counts").get::<_, i64>(0), 0);
     let token = service.token(ALICE);
-    api.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect("an identity");
+    let error = api.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect_err("beyond the transaction");
+    assert_eq!(pg_error(&error).sqlstate, "55000");
+    api.batch_execute("BEGIN").expect("a transaction");
+    api.execute("SELECT auth.jwt_session_init($1, true)", &[&token]).expect("an identity");
     assert_eq!(api.query_one(count, &[]).expect("counts").get::<_, i64>(0), 3);
     for statement in [
         "SELECT * FROM credentials",
@@ -250,8 +253,10 @@ fn the_services_role_is_bound() {
         r#"SET pg_jwks.session = '{"sub":"evil"}'"#,
         "SET pg_jwks.audience = '*'",
     ] {
+        api.batch_execute("SAVEPOINT s").expect("a savepoint");
         let error = api.batch_execute(statement).expect_err(statement);
         assert_eq!(pg_error(&error).sqlstate, "42501", "{statement}");
+        api.batch_execute("ROLLBACK TO s").expect("a savepoint");
     }
 }
 

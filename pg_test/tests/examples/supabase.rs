@@ -19,7 +19,10 @@ const POLICIES: &str = "SELECT concat_ws(' | ', p.*, (SELECT obj_description(oid
        WHERE polname = policyname AND polrelid = tablename::regclass)) FROM pg_policies p ORDER BY 1";
 
 fn before() -> Example {
-    let example = Example::start("from_supabase", Alg::Es256).with_jwks();
+    set_up(Example::start("from_supabase", Alg::Es256).with_jwks())
+}
+
+fn set_up(example: Example) -> Example {
     example.run("schema.sql");
     example.run("policies.sql");
     example
@@ -94,6 +97,24 @@ fn applications_see_what_their_users_may() {
     assert_sees(&mut anonymous, &[], &[], &[]);
     anonymous.batch_execute("SET ROLE anon").expect("authenticator is a member");
     assert_sees(&mut anonymous, &[], &[], &["alice"]);
+}
+
+#[test]
+fn no_way_of_reading_shows_another_team() {
+    assert_every_way(&mut DIRECT.session_with("authenticator", alice()), "todos", "task", &["sow"]);
+    assert_every_way(&mut DIRECT.session_with("authenticator", bob()), "todos", "task", &["reap"]);
+    let users: [(Value, &[&str]); 2] = [(alice(), &["Anvils"]), (bob(), &["Lamps"])];
+    DIRECT.assert_a_connection_can_be_shared("authenticator", TITLES, users);
+}
+
+#[test]
+fn the_legacy_secret_can_be_kept() {
+    let example = set_up(Example::start("from_supabase", Alg::Hs256).with_key_file());
+    example.run("replace_functions.sql");
+    example.set("pg_jwks.allowed_algorithms", "HS256");
+    example.set("pg_jwks.set_role", "on");
+    example.assert_bad_tokens_refused("authenticator", &alice(), TASKS);
+    assert_sees(&mut example.session_with("authenticator", bob()), &["reap"], &["Lamps"], &["alice", "bob"]);
 }
 
 #[test]

@@ -12,3 +12,5 @@ ALTER DATABASE :"db" SET pg_jwks.jwks_uri = :'jwks_uri';
 -- Plain http: is for a service on the database's own machine. Anywhere else, whoever sits between the two could bring
 -- keys of their own.
 ALTER DATABASE :"db" SET pg_jwks.allow_insecure_http = :'insecure';
+-- A belt: an identity that outlives its transaction, and with it the request, is refused.
+ALTER DATABASE :"db" SET pg_jwks.session_scope = 'transaction';
