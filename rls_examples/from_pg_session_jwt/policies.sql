@@ -14,5 +14,9 @@ CREATE POLICY "crud-authenticated-policy-delete" ON notes FOR DELETE TO authenti
 CREATE POLICY "shared notes are public" ON notes FOR SELECT TO anonymous USING (shared);
 
 CREATE POLICY "members share boards" ON boards TO authenticated
-    USING (org_id = (auth.session() ->> 'org_id'));
+    USING (organization_id = auth.organization_id());
+CREATE POLICY "admins delete boards" ON boards AS RESTRICTIVE FOR DELETE TO authenticated
+    USING ((auth.organization() ->> 'role') IN ('admin', 'owner'));
+CREATE POLICY "verified addresses only" ON notes AS RESTRICTIVE TO authenticated
+    USING ((auth.session() ->> 'email_verified')::boolean);
 CREATE POLICY "own account" ON accounts FOR SELECT TO authenticated USING (id = auth.uid());

@@ -23,12 +23,15 @@ static EXAMPLE: LazyLock<Example> = LazyLock::new(|| {
     example
 });
 
-fn claims(sub: &str, org: &str) -> Value {
-    json!({ "sub": sub, "org_id": org })
+const ACME: &str = "ac000000-0000-4000-8000-000000000000";
+const GLOBEX: &str = "91000000-0000-4000-8000-000000000000";
+
+fn claims(sub: &str, organization: &str) -> Value {
+    json!({ "sub": sub, "email_verified": true, "o": { "id": organization, "slug": "x", "role": "member" } })
 }
 
 fn alice() -> Value {
-    claims(ALICE, "acme")
+    claims(ALICE, ACME)
 }
 
 #[track_caller]
@@ -50,14 +53,14 @@ fn users_see_their_own() {
     assert_sees(&mut client, &["sow"], &["Anvils"], &["paid"]);
     let same = "SELECT auth.session() = auth.jwt() AND auth.user_id() = auth.uid()::text";
     assert!(value::<bool>(&mut client, same));
-    assert_sees(&mut session(claims(BOB, "globex")), &["reap"], &["Lamps"], &["free"]);
-    assert_sees(&mut session(claims("not a uuid", "none")), &[], &[], &[]);
+    assert_sees(&mut session(claims(BOB, GLOBEX)), &["reap"], &["Lamps"], &["free"]);
+    assert_sees(&mut session(claims("not a uuid", "nor this")), &[], &[], &[]);
     assert_sees(&mut EXAMPLE.session("authenticated"), &[], &[], &[]);
 }
 
 #[test]
 fn no_way_of_reading_shows_another_user() {
-    let bob = claims(BOB, "globex");
+    let bob = claims(BOB, GLOBEX);
     assert_every_way(&mut session(alice()), "notes", "body", &["sow"]);
     assert_every_way(&mut session(bob.clone()), "boards", "name", &["Lamps"]);
     EXAMPLE.assert_a_connection_can_be_shared("authenticated", NOTES, [(alice(), &["sow"]), (bob, &["reap"])]);
@@ -68,18 +71,24 @@ fn writes_stay_ones_own() {
     let mut client = session(alice());
     client.batch_execute("BEGIN").expect("a transaction");
     assert_eq!(value::<String>(&mut client, "INSERT INTO notes (body) VALUES ('mow') RETURNING user_id"), ALICE);
-    assert_eq!(value::<String>(&mut client, "INSERT INTO boards (name) VALUES ('x') RETURNING org_id"), "acme");
+    assert_eq!(
+        value::<String>(&mut client, "INSERT INTO boards (name) VALUES ('x') RETURNING organization_id::text"),
+        ACME
+    );
     client.batch_execute("ROLLBACK").expect("a transaction");
     for statement in [
         format!("INSERT INTO notes (user_id, body) VALUES ('{BOB}', 'x')"),
         format!("UPDATE notes SET user_id = '{BOB}'"),
-        "UPDATE boards SET org_id = 'globex'".to_owned(),
+        format!("UPDATE boards SET organization_id = '{GLOBEX}'"),
         format!("INSERT INTO accounts VALUES ('{BOB}', 'x')"),
     ] {
         assert!(matches!(refused(&mut client, &statement).as_str(), "42501"), "{statement}");
     }
     assert_eq!(changed(&mut client, &format!("DELETE FROM notes WHERE user_id = '{BOB}'")), 0);
-    assert_eq!(changed(&mut client, "DELETE FROM boards WHERE org_id = 'globex'"), 0);
+    assert_eq!(changed(&mut client, "DELETE FROM boards"), 0, "a member is no admin");
+    let mut unverified = alice();
+    unverified["email_verified"] = json!(false);
+    assert_sees(&mut session(unverified), &[], &["Anvils"], &["paid"]);
     let mut nobody = EXAMPLE.session("authenticated");
     assert_eq!(changed(&mut nobody, "DELETE FROM notes"), 0);
     assert_eq!(refused(&mut nobody, "INSERT INTO notes (user_id, body) VALUES ('x', 'x')"), "42501");
@@ -104,6 +113,8 @@ fn connections_bring_neither_keys_nor_tokens() {
 /// The functions that a database had before, made by hand; the extension itself is not at hand here.
 const FORMER: &str = "CREATE SCHEMA auth; GRANT USAGE ON SCHEMA auth TO PUBLIC;
     CREATE FUNCTION auth.session() RETURNS jsonb LANGUAGE sql STABLE AS $$ SELECT NULL::jsonb $$;
+    CREATE FUNCTION auth.organization() RETURNS jsonb LANGUAGE sql STABLE AS $$ SELECT NULL::jsonb $$;
+    CREATE FUNCTION auth.organization_id() RETURNS uuid LANGUAGE sql STABLE AS $$ SELECT NULL::uuid $$;
     CREATE FUNCTION auth.user_id() RETURNS text LANGUAGE sql STABLE AS $$ SELECT NULL $$;
     CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE AS $$ SELECT NULL::uuid $$;";
 
@@ -116,10 +127,11 @@ fn a_database_moves_in_place() {
     example.run("policies.sql");
     let policies = "SELECT p::text FROM pg_policies p ORDER BY 1";
     let before = visible(&mut superuser, policies);
-    assert_eq!(before.len(), 7);
+    assert_eq!(before.len(), 9);
 
-    let drop = "--set=drop=DROP FUNCTION auth.session(), auth.user_id(), auth.uid() CASCADE";
-    example.try_run(&[drop], "../from_supabase/replace_functions.sql").expect("the script");
+    let functions = "auth.session(), auth.organization(), auth.organization_id(), auth.user_id(), auth.uid()";
+    let drop = format!("--set=drop=DROP FUNCTION {functions} CASCADE");
+    example.try_run(&[&drop], "../from_supabase/replace_functions.sql").expect("the script");
     assert_eq!(visible(&mut superuser, policies), before);
     let mut client = example.session_with("authenticated", alice());
     assert_sees(&mut client, &["sow"], &["Anvils"], &["paid"]);
