@@ -16,6 +16,7 @@ CREATE TABLE projects (
 CREATE INDEX ON projects (tenant_id);
 
 CREATE TABLE invoices (tenant_id text NOT NULL, amount int NOT NULL);
+CREATE INDEX ON invoices (tenant_id);
 
 INSERT INTO projects (tenant_id, owner, name) VALUES
     ('org_acme', 'auth0|alice', 'Apollo'), ('org_acme', 'auth0|arthur', 'Artemis'), ('org_globex', 'auth0|bob', 'Borg');

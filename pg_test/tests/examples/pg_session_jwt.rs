@@ -95,6 +95,11 @@ fn writes_stay_ones_own() {
 }
 
 #[test]
+fn nothing_is_unsafe_by_lint() {
+    assert_safe_by_lint(&EXAMPLE);
+}
+
+#[test]
 fn bad_tokens_are_refused() {
     EXAMPLE.assert_bad_tokens_refused("authenticated", &alice(), NOTES);
 }

@@ -130,6 +130,11 @@ fn without_identity_there_are_no_rows() {
 }
 
 #[test]
+fn nothing_is_unsafe_by_lint() {
+    assert_safe_by_lint(&EXAMPLE);
+}
+
+#[test]
 fn bad_tokens_are_refused() {
     EXAMPLE.assert_bad_tokens_refused("app", &alice(), ITEMS);
 }

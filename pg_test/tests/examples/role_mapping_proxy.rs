@@ -104,6 +104,11 @@ fn without_identity_there_are_no_rights() {
 }
 
 #[test]
+fn nothing_is_unsafe_by_lint() {
+    assert_safe_by_lint(&EXAMPLE);
+}
+
+#[test]
 fn bad_tokens_are_refused() {
     EXAMPLE.assert_bad_tokens_refused("gateway", &alice(), NAMES);
     for roles in [json!([]), json!(["app_admin"]), json!("Admin"), json!({ "admin": true }), Value::Null] {

@@ -32,7 +32,7 @@ fn alices_claims(service: &Service, exp: i64) -> Value {
     let query = "SELECT id::text FROM users WHERE name = 'Alice'";
     let id: String = service.superuser().query_one(query, &[]).expect("Alice").get(0);
     let issuer = format!("http://127.0.0.1:{}", service.port);
-    json!({ "iss": issuer, "aud": "self_signed_api", "sub": id, "tenant_id": ACME, "iat": now(), "exp": exp })
+    json!({ "iss": issuer, "aud": "self_signed_api", "sub": id, "iat": now(), "exp": exp })
 }
 
 #[test]
@@ -45,6 +45,26 @@ fn users_see_their_own_tenant() {
     assert_eq!(service.get("/api/tenants", &bob).body, json!([{ "id": GLOBEX, "name": "Globex" }]));
     assert_eq!(names(&service.get("/api/users?name=ART", &alice)), ["Arthur"]);
     assert!(names(&service.get("/api/users?name=bob", &alice)).is_empty());
+}
+
+#[test]
+fn a_token_does_not_outlive_a_membership() {
+    let service = Service::start("membership", &[]);
+    let alice = service.token(ALICE);
+    assert_eq!(names(&service.get("/api/tenants", &alice)), ["Acme"]);
+    let change = |statement: &str| service.superuser().batch_execute(statement).expect(statement);
+    change(&format!("UPDATE users SET tenant_id = '{GLOBEX}' WHERE name = 'Alice'"));
+    assert_eq!(names(&service.get("/api/users", &alice)), ["Alice", "Bea", "Bob"]);
+    change("DELETE FROM users WHERE name = 'Alice'");
+    assert!(names(&service.get("/api/users", &alice)).is_empty());
+    assert!(names(&service.get("/api/tenants", &alice)).is_empty());
+}
+
+#[test]
+fn the_linter_has_nothing_to_say() {
+    let query = "SELECT concat_ws(' | ', severity, object, problem) FROM auth.rls_lint()";
+    let found = SERVER.cluster.connect("postgres", "service").query(query, &[]).expect("auth.rls_lint()");
+    assert_eq!(found.iter().map(|row| row.get(0)).collect::<Vec<String>>(), [""; 0]);
 }
 
 #[test]

@@ -147,6 +147,11 @@ fn writes_stay_ones_own() {
 }
 
 #[test]
+fn nothing_is_unsafe_by_lint() {
+    assert_safe_by_lint(&DIRECT);
+}
+
+#[test]
 fn bad_tokens_are_refused() {
     DIRECT.assert_bad_tokens_refused("authenticator", &alice(), TASKS);
     for role in ["service_role", "postgres", "anon", ""] {

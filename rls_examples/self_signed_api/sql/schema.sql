@@ -9,6 +9,7 @@ CREATE TABLE tenants (
     name text NOT NULL UNIQUE
 );
 
+-- Columns id and tenant_id of this table are where pg_jwks looks up the tenant of a user, unless told otherwise.
 CREATE TABLE users (
     id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     tenant_id uuid NOT NULL REFERENCES tenants,
@@ -26,16 +27,15 @@ CREATE TABLE credentials (
 
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
-ALTER TABLE credentials ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own_tenant ON tenants USING (id = (SELECT auth.claim('tenant_id')::uuid));
-CREATE POLICY own_tenant ON users USING (tenant_id = (SELECT auth.claim('tenant_id')::uuid));
+CREATE POLICY own_tenant ON tenants USING (id = (SELECT get_current_user_tenant_id()));
+CREATE POLICY own_tenant ON users USING (tenant_id = (SELECT get_current_user_tenant_id()));
 GRANT SELECT ON tenants, users TO api;
 
 -- What a login needs before there is an identity, for one address at a time.
-CREATE FUNCTION login(email text, OUT user_id uuid, OUT tenant_id uuid, OUT password_hash text) RETURNS SETOF record
+CREATE FUNCTION login(email text, OUT user_id uuid, OUT password_hash text) RETURNS SETOF record
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
-        SELECT users.id, users.tenant_id, credentials.password_hash
+        SELECT users.id, credentials.password_hash
           FROM users JOIN credentials ON credentials.user_id = users.id
          WHERE lower(users.email) = lower(login.email);
     END;

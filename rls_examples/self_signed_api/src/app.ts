@@ -8,7 +8,6 @@ import { hashPassword, passwordMatches } from "./passwords.js";
 
 interface Login {
   user_id: string;
-  tenant_id: string;
   password_hash: string;
 }
 
@@ -25,7 +24,7 @@ export async function makeApp(database: Database, keys: () => Keys, tokenLife: n
     const [user] = await database.query<Login>("SELECT * FROM login($1)", [email]);
     const matches = await passwordMatches(password, user?.password_hash ?? nobodysHash);
     if (!user || !matches) throw new HTTPException(401, { message: "wrong email or password" });
-    const token = await keys().sign({ tenant_id: user.tenant_id }, user.user_id);
+    const token = await keys().sign(user.user_id);
     return c.json({ access_token: token, token_type: "Bearer", expires_in: tokenLife }, 200, {
       "Cache-Control": "no-store",
     });

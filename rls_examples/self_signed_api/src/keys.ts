@@ -7,7 +7,7 @@ const ALG = "ES256";
 
 /** The keys of one moment: the newest signs, all are published. */
 export interface Keys {
-  sign(claims: Record<string, string>, subject: string): Promise<string>;
+  sign(subject: string): Promise<string>;
   jwks: { keys: JWK[] };
 }
 
@@ -25,8 +25,8 @@ export async function loadKeys(folder: string, of: { issuer: string; audience: s
   const key = (await importJWK(newest, ALG)) as KeyLike;
   const kid = newest.kid;
   return {
-    sign: (claims, subject) =>
-      new SignJWT(claims)
+    sign: (subject) =>
+      new SignJWT()
         .setProtectedHeader({ alg: ALG, typ: "JWT", kid })
         .setIssuer(of.issuer)
         .setAudience(of.audience)
