@@ -1,9 +1,10 @@
 -- The database as it was behind the proxy, and the extension.
 CREATE EXTENSION pg_jwks;
 
-CREATE ROLE app_reader;
-CREATE ROLE app_writer IN ROLE app_reader;
-CREATE ROLE app_admin IN ROLE app_writer;
+-- LOGIN and no password: people log in with tokens that name the role.
+CREATE ROLE app_reader LOGIN;
+CREATE ROLE app_writer LOGIN IN ROLE app_reader;
+CREATE ROLE app_admin LOGIN IN ROLE app_writer;
 -- Applications connect as this role, which may do nothing until a token gives it one of the others.
 CREATE ROLE gateway LOGIN NOINHERIT IN ROLE app_reader, app_writer, app_admin;
 

@@ -28,6 +28,11 @@ pub struct Example {
 impl Example {
     /// Starts a server with the settings of the example's `pg_jwks.conf`.
     pub fn start(name: &'static str, alg: Alg) -> Self {
+        Self::start_with(name, alg, &[])
+    }
+
+    /// Starts a server with more settings than those.
+    pub fn start_with(name: &'static str, alg: Alg, more: &[(&str, &str)]) -> Self {
         let conf = fs::read_to_string(example(name).join("pg_jwks.conf")).expect("pg_jwks.conf");
         let lines = conf.lines().filter(|line| !line.starts_with('#'));
         let settings: Vec<(&str, &str)> = lines
@@ -39,7 +44,8 @@ impl Example {
             found.unwrap_or_else(|| panic!("{wanted} in pg_jwks.conf")).1.to_owned()
         };
         let (issuer, audience) = (value("pg_jwks.issuer"), value("pg_jwks.audience"));
-        let options = settings.iter().fold(Cluster::options(), |options, (name, value)| options.setting(name, value));
+        let all = settings.iter().chain(more);
+        let options = all.fold(Cluster::options(), |options, (name, value)| options.setting(name, value));
         let cluster = options.start();
         cluster.client().batch_execute(&format!("CREATE DATABASE {DATABASE}")).expect("CREATE DATABASE");
         Self { cluster, name, key: SigningKey::generate(alg, "k1"), issuer, audience }
@@ -49,6 +55,13 @@ impl Example {
     pub fn with_jwks(self) -> Self {
         let jwks = jwks(&[&self.key]).to_string();
         self.set("pg_jwks.jwks", &jwks);
+        self
+    }
+
+    /// Gives all databases the issuer's key: a login is decided before its database is known.
+    pub fn with_system_jwks(self) -> Self {
+        let jwks = jwks(&[&self.key]).to_string();
+        self.superuser().batch_execute(&format!("ALTER SYSTEM SET pg_jwks.jwks = '{jwks}'")).expect("a setting");
         self
     }
 

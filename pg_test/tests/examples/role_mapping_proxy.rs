@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use pg_test::Alg;
+use pg_test::{Alg, Credentials, RawClient};
 use serde_json::{Value, json};
 
 use crate::migration::*;
@@ -123,4 +123,52 @@ fn bad_tokens_are_refused() {
 #[test]
 fn the_variables_belong_to_the_token() {
     assert_unsettable(&EXAMPLE, "gateway", &["app.user_id", "app.tenant_id", "app.roles"]);
+}
+
+/// The line of `pg_hba.conf` that the README has, but for TLS, on a server that would let everybody else in.
+#[test]
+fn people_log_in_with_their_tokens() {
+    if EXAMPLE.cluster.major_version() < 18 {
+        return;
+    }
+    let example =
+        Example::start_with("from_role_mapping_proxy", Alg::Rs256, &[("oauth_validator_libraries", "pg_jwks")])
+            .with_system_jwks();
+    example.run("schema.sql");
+    example.run("policies.sql");
+    let line = "host app app_reader,app_writer,app_admin all oauth issuer=\"https://example.eu.auth0.com/\" \
+                scope=\"openid\" delegate_ident_mapping=1";
+    example.cluster.write_file("pg_hba.conf", &format!("{line}\nlocal all all trust\nhost all all all trust\n"));
+    example.cluster.restart();
+
+    let token = |user: &str, org: &str, roles: Value| {
+        let mut claims = claims(user, org, roles);
+        claims["scope"] = json!("openid profile");
+        claims
+    };
+    let alice = token("alice", "org_acme", json!(["writer", "reader"]));
+    let log_in =
+        |role: &str, token: &str| RawClient::connect(&example.cluster, role, "app", Credentials::Bearer(token));
+    let names = "SELECT string_agg(name, ' ' ORDER BY name) FROM projects";
+    for (claims, role, seen) in [
+        (alice.clone(), "app_writer", "Apollo Artemis"),
+        (alice.clone(), "app_reader", "Apollo Artemis"),
+        (token("bob", "org_globex", json!("admin")), "app_admin", "Borg"),
+    ] {
+        let mut client = log_in(role, &example.token(claims.clone())).expect("a role of the token");
+        assert_eq!(client.value("SELECT current_user").as_deref(), Some(role));
+        assert_eq!(client.value(names).as_deref(), Some(seen), "{claims}");
+        client.query("SET app.tenant_id = 'org_globex'").expect_err("the variables belong to the token");
+        client.query("DISCARD ALL").expect("back to the login");
+        assert_eq!(client.value(names).as_deref(), Some(seen), "{claims}");
+    }
+    let mut writer = log_in("app_writer", &example.token(alice.clone())).expect("a role of the token");
+    assert_eq!(writer.value("UPDATE projects SET name = name RETURNING owner").as_deref(), Some("auth0|alice"));
+    writer.query("UPDATE projects SET tenant_id = 'org_globex'").expect_err("another tenant's row");
+
+    assert!(log_in("app_admin", &example.token(alice.clone())).is_err(), "a role that the token does not name");
+    assert!(log_in("app_writer", &example.token(claims("alice", "org_acme", json!("writer")))).is_err(), "no scope");
+    for bad in example.bad_tokens(&alice) {
+        assert!(log_in("app_writer", &bad).is_err(), "{bad}");
+    }
 }
