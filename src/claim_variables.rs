@@ -11,6 +11,7 @@ use pg_jwks_core::claim_variables::{ClaimVariable, MAX_VARIABLES, Shown};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
+use crate::backend_local::BackendLocal;
 use crate::identity::{server_text, with_derived};
 use crate::readers::unexpired_verified_identity;
 use crate::{report, session, settings};
@@ -27,12 +28,8 @@ thread_local! {
 }
 
 /// What PostgreSQL wants to write values to; they stay empty.
-struct Unused([Cell<*mut c_char>; MAX_VARIABLES]);
-
-// SAFETY: a backend has one thread that touches PostgreSQL's memory; the fetching thread never does.
-unsafe impl Sync for Unused {}
-
-static UNUSED: Unused = Unused([const { Cell::new(ptr::null_mut()) }; MAX_VARIABLES]);
+static UNUSED: BackendLocal<[Cell<*mut c_char>; MAX_VARIABLES]> =
+    BackendLocal::new([const { Cell::new(ptr::null_mut()) }; MAX_VARIABLES]);
 
 /// Defines the variables where the library is preloaded. Elsewhere a session could set them before it is loaded, so
 /// there they are not defined, with a WARNING.
@@ -55,7 +52,7 @@ pub fn define() {
                 name.into_raw(),
                 c"Shows the session's verified identity.".as_ptr(),
                 c"Defined by pg_jwks.claim_settings.".as_ptr(),
-                UNUSED.0[slot].as_ptr(),
+                UNUSED[slot].as_ptr(),
                 c"".as_ptr(),
                 pg_sys::GucContext::PGC_INTERNAL,
                 (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE | pg_sys::GUC_DISALLOW_IN_FILE) as i32,

@@ -9,6 +9,7 @@ mod admin;
 mod api;
 mod assignment;
 mod audit;
+mod backend_local;
 mod claim_variables;
 mod clock;
 mod hooks;

@@ -6,9 +6,10 @@
 
 use std::cell::Cell;
 
-use pgrx::prelude::*;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
 
+use crate::backend_local::BackendLocal;
 use crate::clock::POSTGRES_EPOCH_MICROS;
 use crate::identity::{Derived, bytes, copied, with_derived};
 use crate::report::raise_expired;
@@ -56,10 +57,8 @@ struct CallSite {
     datum: Option<pg_sys::Datum>,
 }
 
-thread_local! {
-    /// The moment that was last found to be before some identity's end: (serial, statement start).
-    static UNEXPIRED: Cell<(u64, i64)> = const { Cell::new((0, 0)) };
-}
+/// The moment that was last found to be before some identity's end: (serial, statement start).
+static UNEXPIRED: BackendLocal<Cell<(u64, i64)>> = BackendLocal::new(Cell::new((0, 0)));
 
 /// The identity in force, where its token has not expired when the present statement began. Raises 28000 where it
 /// has. A transaction that a procedure began is later than the client's statement, and counts as one.
@@ -77,9 +76,14 @@ pub fn unexpired_verified_identity() -> Option<Identity> {
     unexpired(identity()?)
 }
 
+/// When the present statement began.
 #[inline]
+fn statement_start() -> i64 {
+    GetCurrentStatementStartTimestamp().max(GetCurrentTransactionStartTimestamp())
+}
+
 fn unexpired(identity: Identity) -> Option<Identity> {
-    let start = GetCurrentStatementStartTimestamp().max(GetCurrentTransactionStartTimestamp());
+    let start = statement_start();
     if UNEXPIRED.get() != (identity.serial, start) {
         if start.saturating_add(POSTGRES_EPOCH_MICROS) >= identity.expires.saturating_add(settings::leeway_micros()) {
             raise_expired();
@@ -91,27 +95,49 @@ fn unexpired(identity: Identity) -> Option<Identity> {
 
 type Project = fn(Identity, &Derived) -> Option<Value>;
 
+/// Answers a call. What the second row and all others take raises nothing and does not panic; the rest is guarded.
 #[inline]
 unsafe fn read(fcinfo: pg_sys::FunctionCallInfo, project: Project) -> pg_sys::Datum {
-    // SAFETY: PostgreSQL passes a call frame; `fn_extra` is ours, NULL at first, and points to what `first_call` put
-    // there, in memory that lives as long as `flinfo`.
+    // SAFETY: by contract.
     unsafe {
-        let datum = unexpired_identity().and_then(|identity| {
-            let site = (*fcinfo).flinfo.as_ref().and_then(|info| info.fn_extra.cast::<CallSite>().as_ref());
-            match site {
-                Some(site) if site.serial == identity.serial => site.datum,
-                _ => first_call(fcinfo, identity, project),
-            }
-        });
-        (*fcinfo).isnull = datum.is_none();
-        datum.unwrap_or(pg_sys::Datum::null())
+        let datum = match identity() {
+            Some(identity) if UNEXPIRED.get() == (identity.serial, statement_start()) => kept(fcinfo, identity),
+            _ => None,
+        };
+        result(fcinfo, datum.unwrap_or_else(|| pgrx_extern_c_guard(|| look(fcinfo, project))))
     }
 }
 
+/// What the call site keeps for this identity.
+#[inline]
+unsafe fn kept(fcinfo: pg_sys::FunctionCallInfo, identity: Identity) -> Option<Option<pg_sys::Datum>> {
+    // SAFETY: PostgreSQL passes a call frame; `fn_extra` is ours, NULL at first, and points to what `look` put there, in
+    // memory that lives as long as `flinfo`.
+    let site = unsafe { (*fcinfo).flinfo.as_ref()?.fn_extra.cast::<CallSite>().as_ref()? };
+    (site.serial == identity.serial).then_some(site.datum)
+}
+
+/// Hands a result to PostgreSQL.
+///
+/// # Safety
+///
+/// PostgreSQL must have passed the call frame.
+#[inline]
+pub unsafe fn result(fcinfo: pg_sys::FunctionCallInfo, datum: Option<pg_sys::Datum>) -> pg_sys::Datum {
+    // SAFETY: by contract.
+    unsafe { (*fcinfo).isnull = datum.is_none() };
+    datum.unwrap_or(pg_sys::Datum::null())
+}
+
 #[cold]
-unsafe fn first_call(fcinfo: pg_sys::FunctionCallInfo, identity: Identity, project: Project) -> Option<pg_sys::Datum> {
+unsafe fn look(fcinfo: pg_sys::FunctionCallInfo, project: Project) -> Option<pg_sys::Datum> {
+    let identity = unexpired_identity()?;
+    // SAFETY: the caller's.
+    if let Some(datum) = unsafe { kept(fcinfo, identity) } {
+        return datum;
+    }
     let value = with_derived(identity, |derived| project(identity, derived));
-    // SAFETY: as in `read`. Without `flinfo` (a direct call from C) the value goes to the caller's memory context.
+    // SAFETY: as in `kept`. Without `flinfo` (a direct call from C) the value goes to the caller's memory context.
     unsafe {
         let Some(info) = (*fcinfo).flinfo.as_mut() else {
             return value.map(|value| value.datum_in(pg_sys::CurrentMemoryContext));
@@ -140,9 +166,8 @@ macro_rules! reader {
 
         #[doc(hidden)]
         #[unsafe(no_mangle)]
-        #[pg_guard]
         pub unsafe extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-            // SAFETY: PostgreSQL calls this with a call frame.
+            // SAFETY: PostgreSQL calls this with a call frame. The function guards what could panic.
             unsafe { $read(fcinfo, $project) }
         }
     };

@@ -22,6 +22,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
 use crate::assignment;
+use crate::backend_local::BackendLocal;
 use crate::report::refuse_setting;
 
 #[cfg(feature = "pg18")]
@@ -64,27 +65,21 @@ impl State {
     }
 }
 
+static STATE: BackendLocal<State> = BackendLocal::new(State {
+    stamp: Cell::new(ptr::null()),
+    revoked: Cell::new(0),
+    newest: Cell::new(0),
+    login: Cell::new(ptr::null()),
+    login_serial: Cell::new(0),
+});
+
 thread_local! {
-    static STATE: State = const {
-        State {
-            stamp: Cell::new(ptr::null()),
-            revoked: Cell::new(0),
-            newest: Cell::new(0),
-            login: Cell::new(ptr::null()),
-            login_serial: Cell::new(0),
-        }
-    };
     /// The value that `set` is about to assign, with its expiry.
     static PENDING: RefCell<Option<(CString, i64)>> = const { RefCell::new(None) };
 }
 
 /// The variable of the setting. PostgreSQL alone writes it.
-struct Variable(Cell<*mut c_char>);
-
-// SAFETY: a backend has one thread that touches PostgreSQL's memory; the fetching thread never does.
-unsafe impl Sync for Variable {}
-
-static VALUE: Variable = Variable(Cell::new(ptr::null_mut()));
+static VALUE: BackendLocal<Cell<*mut c_char>> = BackendLocal::new(Cell::new(ptr::null_mut()));
 
 /// The identity in force.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,26 +93,22 @@ pub struct Identity {
 /// The identity in force, if there is one. Whether it has expired is for the reader to check.
 #[inline]
 pub fn identity() -> Option<Identity> {
-    STATE.with(|state| {
-        // SAFETY: the assign hook sets the pointer to the `extra` block of the value in force, which PostgreSQL
-        // frees only after it has assigned another one.
-        let stamp = unsafe { state.stamp.get().as_ref() }?;
-        Some(Identity { serial: state.serial(stamp), expires: stamp.expires })
-    })
+    // SAFETY: the assign hook sets the pointer to the `extra` block of the value in force, which PostgreSQL frees only
+    // after it has assigned another one.
+    let stamp = unsafe { STATE.stamp.get().as_ref() }?;
+    Some(Identity { serial: STATE.serial(stamp), expires: stamp.expires })
 }
 
 /// A serial number that no identity has had.
 pub fn next_serial() -> u64 {
-    STATE.with(|state| {
-        state.newest.set(state.newest.get() + 1);
-        state.newest.get()
-    })
+    STATE.newest.set(STATE.newest.get() + 1);
+    STATE.newest.get()
 }
 
 /// The claims of the identity in force, as ASCII JSON.
 pub fn json() -> String {
     // SAFETY: the variable is NULL or a C string that stays until the next assignment.
-    let value = unsafe { VALUE.0.get().as_ref().map(|first| CStr::from_ptr(first)) };
+    let value = unsafe { VALUE.get().as_ref().map(|first| CStr::from_ptr(first)) };
     value.map_or(String::new(), |value| value.to_string_lossy().into_owned())
 }
 
@@ -129,7 +120,7 @@ pub fn define() {
             NAME.as_ptr(),
             c"The claims of the session's verified identity.".as_ptr(),
             c"Set by auth.jwt_session_init() only.".as_ptr(),
-            VALUE.0.as_ptr(),
+            VALUE.as_ptr(),
             ptr::null(),
             pg_sys::GucContext::PGC_USERSET,
             (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE | pg_sys::GUC_DISALLOW_IN_FILE) as i32,
@@ -149,10 +140,8 @@ pub struct Attempt {
 
 /// Begins to set an identity: until [`Attempt::set`] the session has none.
 pub fn attempt() -> Attempt {
-    STATE.with(|state| {
-        state.stamp.set(ptr::null());
-        Attempt { revoked_before: state.revoked.replace(state.newest.get()) }
-    })
+    STATE.stamp.set(ptr::null());
+    Attempt { revoked_before: STATE.revoked.replace(STATE.newest.get()) }
 }
 
 impl Attempt {
@@ -163,7 +152,7 @@ impl Attempt {
         };
         let _pending = pending(&value, expires);
         assignment::assign(NAME, Some(&value), is_local);
-        STATE.with(|state| state.revoked.set(self.revoked_before));
+        STATE.revoked.set(self.revoked_before);
         std::mem::forget(self);
     }
 }
@@ -172,7 +161,7 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         // SAFETY: without an identity the value is NULL or empty, so a non-empty one is a copy that guc.c made for
         // `set`.
-        unsafe { erase(VALUE.0.get()) };
+        unsafe { erase(VALUE.get()) };
     }
 }
 
@@ -259,14 +248,12 @@ unsafe fn malloc_for_guc(size: usize) -> *mut c_void {
 
 unsafe extern "C-unwind" fn assign(value: *const c_char, extra: *mut c_void) {
     let stamp: *const Stamp = extra.cast();
-    STATE.with(|state| {
-        let revoked = state.is_revoked(stamp);
-        if revoked {
-            // SAFETY: only values that the check hook let pass have a stamp, and those are copies that guc.c made.
-            unsafe { erase(value.cast_mut()) };
-        }
-        state.stamp.set(if revoked { ptr::null() } else { stamp });
-    });
+    let revoked = STATE.is_revoked(stamp);
+    if revoked {
+        // SAFETY: only values that the check hook let pass have a stamp, and those are copies that guc.c made.
+        unsafe { erase(value.cast_mut()) };
+    }
+    STATE.stamp.set(if revoked { ptr::null() } else { stamp });
 }
 
 /// Makes a value of the setting the empty string, for all of PostgreSQL's references to it.

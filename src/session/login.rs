@@ -12,7 +12,7 @@ use std::ptr;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{NAME, STATE, State, VALUE, erase, next_serial, pending};
+use super::{NAME, STATE, VALUE, erase, next_serial, pending};
 use crate::assignment;
 
 struct Login {
@@ -37,11 +37,9 @@ pub fn log_in(json: &str, expires: i64) {
         let _pending = pending(&text, expires);
         assignment::assign_for_good(NAME, &text);
     }
-    STATE.with(|state| {
-        state.login.set(state.stamp.get());
-        state.login_serial.set(state.newest.get());
-    });
-    LOGIN.set(Some(Login { value: VALUE.0.get(), text }));
+    STATE.login.set(STATE.stamp.get());
+    STATE.login_serial.set(STATE.newest.get());
+    LOGIN.set(Some(Login { value: VALUE.get(), text }));
     // SAFETY: the callbacks neither raise nor unwind; a session without a login pays nothing for the hook.
     unsafe {
         pg_sys::RegisterXactCallback(Some(transaction_ended), ptr::null_mut());
@@ -55,19 +53,17 @@ pub fn log_in(json: &str, expires: i64) {
 pub fn restore() {
     LOGIN.with_borrow(|login| {
         let Some(login) = login else { return };
-        STATE.with(|state| {
-            if !state.is_revoked(state.login.get()) {
-                return;
-            }
-            state.login_serial.set(next_serial());
-            // SAFETY: the reset value was as long as the text, and an erased one keeps its room.
-            unsafe {
-                ptr::copy_nonoverlapping(login.text.as_ptr(), login.value, login.text.count_bytes() + 1);
-            }
-            if VALUE.0.get() == login.value {
-                state.stamp.set(state.login.get());
-            }
-        });
+        if !STATE.is_revoked(STATE.login.get()) {
+            return;
+        }
+        STATE.login_serial.set(next_serial());
+        // SAFETY: the reset value was as long as the text, and an erased one keeps its room.
+        unsafe {
+            ptr::copy_nonoverlapping(login.text.as_ptr(), login.value, login.text.count_bytes() + 1);
+        }
+        if VALUE.get() == login.value {
+            STATE.stamp.set(STATE.login.get());
+        }
         // SAFETY: reads a variable of the transaction in progress.
         RESTORED_IN.set(Some(unsafe { pg_sys::GetCurrentSubTransactionId() }));
     });
@@ -78,12 +74,10 @@ fn revoke() {
     RESTORED_IN.set(None);
     LOGIN.with_borrow(|login| {
         let Some(login) = login else { return };
-        STATE.with(|state: &State| {
-            state.login_serial.set(0);
-            if state.stamp.get() == state.login.get() {
-                state.stamp.set(ptr::null());
-            }
-        });
+        STATE.login_serial.set(0);
+        if STATE.stamp.get() == STATE.login.get() {
+            STATE.stamp.set(ptr::null());
+        }
         // SAFETY: PostgreSQL made the value, and keeps it as the reset value.
         unsafe { erase(login.value) };
     });

@@ -13,6 +13,7 @@ use pgrx::prelude::PgSqlErrorCode;
 
 use super::moment;
 use crate::assignment;
+use crate::backend_local::BackendLocal;
 use crate::report::refuse_setting;
 
 /// The digest of a user's `iss` and `sub`.
@@ -26,12 +27,7 @@ thread_local! {
 }
 
 /// The variable of the setting. PostgreSQL alone writes it.
-struct Variable(Cell<*mut c_char>);
-
-// SAFETY: a backend has one thread that touches PostgreSQL's memory; the fetching thread never does.
-unsafe impl Sync for Variable {}
-
-static VALUE: Variable = Variable(Cell::new(ptr::null_mut()));
+static VALUE: BackendLocal<Cell<*mut c_char>> = BackendLocal::new(Cell::new(ptr::null_mut()));
 
 /// Defines the setting.
 pub fn define() {
@@ -41,7 +37,7 @@ pub fn define() {
             NAME.as_ptr(),
             c"The tenant that the session's user has chosen.".as_ptr(),
             c"Set by auth.set_tenant() only.".as_ptr(),
-            VALUE.0.as_ptr(),
+            VALUE.as_ptr(),
             ptr::null(),
             pg_sys::GucContext::PGC_USERSET,
             (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE | pg_sys::GUC_DISALLOW_IN_FILE) as i32,
@@ -55,7 +51,7 @@ pub fn define() {
 /// The choice of this user, if the session has one.
 pub fn of(subject: Subject) -> Option<Vec<u8>> {
     // SAFETY: the variable is NULL or a C string that stays until the next assignment.
-    let value = unsafe { VALUE.0.get().as_ref().map(|first| CStr::from_ptr(first)) }?;
+    let value = unsafe { VALUE.get().as_ref().map(|first| CStr::from_ptr(first)) }?;
     Some(value.to_bytes().strip_prefix(prefix(subject).as_bytes())?.to_vec())
 }
 

@@ -62,7 +62,32 @@ pub struct Moment {
     xmax: pg_sys::TransactionId,
 }
 
+/// Another number after each change, as neither of the two ever falls.
+#[inline]
+fn changes() -> u64 {
+    CHANGES.load(Relaxed).wrapping_add(settings::generation())
+}
+
 impl Moment {
+    /// Whether nothing has changed since, for this identity: what [`Moment::now`] and a comparison would say.
+    #[inline]
+    pub fn is_present(&self, identity: Identity) -> bool {
+        if !ActiveSnapshotSet() {
+            return false;
+        }
+        // SAFETY: there is an active snapshot, which stays while this function runs.
+        let snapshot = unsafe { &*GetActiveSnapshot() };
+        // One branch for each row, where a comparison of structures would be a call.
+        let differences = (self.serial ^ identity.serial)
+            | (self.changes ^ changes())
+            | (self.statement ^ GetCurrentStatementStartTimestamp()).cast_unsigned()
+            | (self.completions ^ snapshot.snapXactCompletionCount)
+            | u64::from(self.command ^ snapshot.curcid)
+            | u64::from(self.xmin.into_inner() ^ snapshot.xmin.into_inner())
+            | u64::from(self.xmax.into_inner() ^ snapshot.xmax.into_inner());
+        differences == 0
+    }
+
     /// The present one, in a statement of `identity`; `None` where nothing says which rows are seen.
     #[inline]
     pub fn now(identity: Identity) -> Option<Self> {
@@ -73,8 +98,7 @@ impl Moment {
         let snapshot = unsafe { &*GetActiveSnapshot() };
         Some(Self {
             serial: identity.serial,
-            // Neither number ever falls.
-            changes: CHANGES.load(Relaxed) + settings::generation(),
+            changes: changes(),
             statement: GetCurrentStatementStartTimestamp(),
             completions: snapshot.snapXactCompletionCount,
             command: snapshot.curcid,

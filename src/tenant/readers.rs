@@ -6,13 +6,13 @@
 use std::ffi::c_char;
 
 use pg_jwks_core::claims;
-use pgrx::prelude::*;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::moment::Moment;
 use super::{Memberships, Tenant, current};
 use crate::identity::utf8;
-use crate::readers::{Value, reader, unexpired_identity};
+use crate::readers::{Value, reader, result, unexpired_identity};
 use crate::report;
 use crate::session::{Identity, identity};
 
@@ -27,29 +27,36 @@ struct CallSite {
 
 type Find = fn(Identity, Option<Moment>) -> Option<Value>;
 
+/// Answers a call. What the second row and all others take raises nothing and does not panic; the rest is guarded.
 #[inline]
 unsafe fn read(fcinfo: pg_sys::FunctionCallInfo, find: Find) -> pg_sys::Datum {
-    // SAFETY: PostgreSQL passes a call frame; `fn_extra` is ours, NULL at first, and points to what `find_again` put
-    // there, in memory that lives as long as `flinfo`.
+    // SAFETY: by contract.
     unsafe {
-        let datum = identity().and_then(|identity| {
-            let moment = Moment::now(identity);
-            let site = (*fcinfo).flinfo.as_ref().and_then(|info| info.fn_extra.cast::<CallSite>().as_ref());
-            match site {
-                Some(site) if moment == Some(site.moment) => site.datum,
-                _ => find_again(fcinfo, moment, find),
-            }
-        });
-        (*fcinfo).isnull = datum.is_none();
-        datum.unwrap_or(pg_sys::Datum::null())
+        // A call of the same moment needs no other look at the time.
+        let datum = identity().and_then(|identity| kept(fcinfo, identity));
+        result(fcinfo, datum.unwrap_or_else(|| pgrx_extern_c_guard(|| look(fcinfo, find))))
     }
 }
 
+/// What the call site keeps for the present moment of this identity.
+#[inline]
+unsafe fn kept(fcinfo: pg_sys::FunctionCallInfo, identity: Identity) -> Option<Option<pg_sys::Datum>> {
+    // SAFETY: PostgreSQL passes a call frame; `fn_extra` is ours, NULL at first, and points to what `look` put there, in
+    // memory that lives as long as `flinfo`.
+    let site = unsafe { (*fcinfo).flinfo.as_ref()?.fn_extra.cast::<CallSite>().as_ref()? };
+    site.moment.is_present(identity).then_some(site.datum)
+}
+
 #[cold]
-unsafe fn find_again(fcinfo: pg_sys::FunctionCallInfo, moment: Option<Moment>, find: Find) -> Option<pg_sys::Datum> {
-    // A call of the same moment needs no other look at the time.
-    let value = find(unexpired_identity()?, moment);
-    // SAFETY: as in `read`. Without `flinfo` (a direct call from C) the value goes to the caller's memory context.
+unsafe fn look(fcinfo: pg_sys::FunctionCallInfo, find: Find) -> Option<pg_sys::Datum> {
+    let identity = unexpired_identity()?;
+    // SAFETY: the caller's.
+    if let Some(datum) = unsafe { kept(fcinfo, identity) } {
+        return datum;
+    }
+    let moment = Moment::now(identity);
+    let value = find(identity, moment);
+    // SAFETY: as in `kept`. Without `flinfo` (a direct call from C) the value goes to the caller's memory context.
     unsafe {
         let (Some(info), Some(moment)) = ((*fcinfo).flinfo.as_mut(), moment) else {
             return value.map(|value| value.datum_in(pg_sys::CurrentMemoryContext));

@@ -71,3 +71,16 @@ fn parallel_workers_see_request_claims() {
     run(&mut client, &format!("SET {force} = on"));
     assert_eq!(user(&mut client).as_deref(), Some("alice"));
 }
+
+#[test]
+fn tenants_are_those_of_request_claims() {
+    let cluster = plain();
+    run(&mut cluster.client(), "ALTER DATABASE trusting SET pg_jwks.tenant_claim = 'org'");
+    let mut client = cluster.connect("app", "trusting");
+    for tenant in ["a", "b"] {
+        request(&mut client, &json!({ "iss": ISSUER, "sub": "alice", "org": tenant }).to_string());
+        assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.tenant_id()").as_deref(), Some(tenant));
+    }
+    request(&mut client, &json!({ "iss": "another", "sub": "alice", "org": "a" }).to_string());
+    assert_eq!(refused(&mut client, "SELECT auth.tenant_id()").sqlstate, "55000");
+}
