@@ -39,7 +39,8 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
         Ok(claims) => {
             count(&counters().accepted);
             audit::accepted(claims.set());
-            attempt.set(claims.json(), claims.expires().micros(), is_local);
+            let read_only = privileges::is_read_only(claims.set(), &settings);
+            attempt.set(claims.json(), claims.expires().micros(), read_only, is_local);
             privileges.succeed();
         }
     }

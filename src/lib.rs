@@ -23,6 +23,7 @@ mod report;
 mod request_claims;
 mod session;
 mod settings;
+mod statements;
 mod statistics;
 mod tenant;
 mod verification;
@@ -41,5 +42,6 @@ pub extern "C-unwind" fn _PG_init() {
     settings::reserve_prefix();
     claim_variables::define();
     hooks::install();
+    statements::watch();
     hooks::share_keys();
 }

@@ -88,8 +88,8 @@ pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) 
     let Some(Admitted { claims, user }) = ADMITTED.take() else { return };
     match is_authenticated {
         true => {
-            privileges::log_in(claims.set(), &settings::current());
-            session::log_in(claims.json(), claims.expires().micros());
+            let read_only = privileges::is_read_only(claims.set(), &settings::current());
+            session::log_in(claims.json(), claims.expires().micros(), read_only);
             count(&counters().accepted);
             audit::login_accepted(claims.set(), &user);
         }

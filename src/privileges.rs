@@ -1,20 +1,17 @@
-//! What else an identity changes: the role (`pg_jwks.set_role`), and whether the session may write
-//! (`pg_jwks.read_only_claim`).
+//! What an identity may do: its role (`pg_jwks.set_role`), and whether it may write (`pg_jwks.read_only_claim`).
 //!
-//! Both are PostgreSQL's own settings, so transactions and savepoints treat them as they treat the identity. A rollback
+//! The role is PostgreSQL's own setting, so transactions and savepoints treat it as they treat the identity. A rollback
 //! after a failed `jwt_session_init` restores the role too, and with it the rights of an identity that is gone. It is
 //! therefore reset when PostgreSQL lets go of the memory of the transaction that failed, which comes after it has
 //! restored its settings.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::c_void;
 
 use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pgrx::pg_sys;
 
-#[cfg(feature = "pg18")]
-use crate::assignment::assign_for_good;
 use crate::assignment::{assign, reset_without_raising};
 use crate::identity::server_text;
 use crate::session;
@@ -23,8 +20,6 @@ use crate::settings::Settings;
 thread_local! {
     /// The roles that identities have set since the session was last without any.
     static ROLES: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
-    /// Whether an identity has made the session read-only.
-    static READ_ONLY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Until it is told that all went well, the role of a former identity is as good as gone.
@@ -37,25 +32,16 @@ pub fn attempt() -> Attempt {
 }
 
 impl Attempt {
-    /// Sets the role and the access mode that the claims and the settings ask for, for the session or for the
-    /// transaction. Raises 42501 where the session user is no member of the role.
+    /// Sets the role that the claims and the settings ask for, for the session or for the transaction. Raises 42501
+    /// where the session user is no member of it.
     pub fn set(&self, claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
         match settings.set_role {
-            true => set_role(claims, settings, is_local)?,
-            false => reset_role(),
-        }
-        let read_only = settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path));
-        if read_only {
-            assign(c"transaction_read_only", Some(c"on"), true);
-        }
-        if !is_local {
-            match read_only {
-                true => assign(c"default_transaction_read_only", Some(c"on"), false),
-                false => reset_read_only(),
+            true => set_role(claims, settings, is_local),
+            false => {
+                reset_role();
+                Ok(())
             }
-            READ_ONLY.set(read_only);
         }
-        Ok(())
     }
 
     /// The identity is in force.
@@ -73,18 +59,28 @@ impl Drop for Attempt {
     }
 }
 
-/// Makes a session that logs in with a token read-only where the claims ask for it: whatever it returns to is too.
-#[cfg(feature = "pg18")]
-pub fn log_in(claims: &ClaimSet, settings: &Settings) {
-    if settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path)) {
-        assign_for_good(c"default_transaction_read_only", c"on");
+/// Takes away the role that an identity has set: at once, or with the transaction where this is called by a SECURITY
+/// DEFINER function, within which the role must not change.
+pub fn clear() {
+    let attempt = attempt();
+    if !is_security_definer() {
+        reset_role();
+        attempt.succeed();
     }
 }
 
-/// Takes away what identities have set.
-pub fn clear() {
+/// Takes away the role of an identity that has expired, and says whether identities have roles in this session.
+pub fn expire() -> bool {
+    if is_security_definer() || ROLES.with_borrow(Vec::is_empty) {
+        return false;
+    }
     reset_role();
-    reset_read_only();
+    true
+}
+
+/// Whether the claims forbid to write.
+pub fn is_read_only(claims: &ClaimSet, settings: &Settings) -> bool {
+    settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path))
 }
 
 fn set_role(claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
@@ -111,11 +107,22 @@ fn set_role(claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<()
 
 /// Resets the role where an identity has set it. The application's own SET ROLE stays.
 fn reset_role() {
-    // SAFETY: reads a variable.
-    let current = unsafe { pg_sys::GetCurrentRoleId() };
-    if ROLES.with_borrow(|roles| roles.contains(&current)) {
+    if role_is_set_by_identity() {
         assign(c"role", None, false);
     }
+}
+
+fn role_is_set_by_identity() -> bool {
+    // SAFETY: reads a variable.
+    let current = unsafe { pg_sys::GetCurrentRoleId() };
+    ROLES.with_borrow(|roles| roles.contains(&current))
+}
+
+fn is_security_definer() -> bool {
+    let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: the pointers are to variables that outlive the call.
+    unsafe { pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut security_context) };
+    security_context != 0
 }
 
 /// Resets the role when PostgreSQL lets go of the memory of a transaction or subtransaction.
@@ -144,26 +151,13 @@ struct EndOfTransaction {
 unsafe extern "C-unwind" fn transaction_ended(end: *mut c_void) {
     // SAFETY: the block that `reset_role_after` made.
     let end = unsafe { Box::from_raw(end.cast::<EndOfTransaction>()) };
-    let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: reads variables.
-    let current = unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut security_context);
-        pg_sys::GetCurrentRoleId()
-    };
-    let is_gone = session::identity().is_none() && ROLES.with_borrow(|roles| roles.contains(&current));
     // Within a SECURITY DEFINER function the role does not count, and must not change.
-    if is_gone && security_context == 0 {
+    if session::identity().is_none() && role_is_set_by_identity() && !is_security_definer() {
         reset_without_raising(c"role");
     }
     if !end.is_top {
         // A rollback of the transaction around this one would restore the role once more.
         // SAFETY: PostgreSQL makes the parent's memory the current one before it lets go of a subtransaction's.
         unsafe { reset_role_after(pg_sys::CurTransactionContext) };
-    }
-}
-
-fn reset_read_only() {
-    if READ_ONLY.get() {
-        assign(c"default_transaction_read_only", None, false);
     }
 }

@@ -83,14 +83,20 @@ fn statement_start() -> i64 {
 }
 
 fn unexpired(identity: Identity) -> Option<Identity> {
-    let start = statement_start();
-    if UNEXPIRED.get() != (identity.serial, start) {
-        if start.saturating_add(POSTGRES_EPOCH_MICROS) >= identity.expires.saturating_add(settings::leeway_micros()) {
+    let now = (identity.serial, statement_start());
+    if UNEXPIRED.get() != now {
+        if has_expired(identity) {
             raise_expired();
         }
-        UNEXPIRED.set((identity.serial, start));
+        UNEXPIRED.set(now);
     }
     Some(identity)
+}
+
+/// Whether the identity's token had expired when the present statement began.
+pub fn has_expired(identity: Identity) -> bool {
+    let now = statement_start().saturating_add(POSTGRES_EPOCH_MICROS);
+    now >= identity.expires.saturating_add(settings::leeway_micros())
 }
 
 type Project = fn(Identity, &Derived) -> Option<Value>;

@@ -26,7 +26,7 @@ use crate::backend_local::BackendLocal;
 use crate::report::refuse_setting;
 
 #[cfg(feature = "pg18")]
-pub use login::log_in;
+pub use login::{before_utility, has_login, log_in};
 
 const NAME: &CStr = c"pg_jwks.session";
 
@@ -35,6 +35,14 @@ const NAME: &CStr = c"pg_jwks.session";
 struct Stamp {
     serial: u64,
     expires: i64,
+    read_only: bool,
+}
+
+/// A value that is about to be assigned, and what its stamp is to say.
+struct Pending {
+    value: CString,
+    expires: i64,
+    read_only: bool,
 }
 
 struct State {
@@ -74,8 +82,8 @@ static STATE: BackendLocal<State> = BackendLocal::new(State {
 });
 
 thread_local! {
-    /// The value that `set` is about to assign, with its expiry.
-    static PENDING: RefCell<Option<(CString, i64)>> = const { RefCell::new(None) };
+    /// The value that `set` is about to assign.
+    static PENDING: RefCell<Option<Pending>> = const { RefCell::new(None) };
 }
 
 /// The variable of the setting. PostgreSQL alone writes it.
@@ -97,6 +105,17 @@ pub fn identity() -> Option<Identity> {
     // after it has assigned another one.
     let stamp = unsafe { STATE.stamp.get().as_ref() }?;
     Some(Identity { serial: STATE.serial(stamp), expires: stamp.expires })
+}
+
+/// Whether the identity in force must not write.
+pub fn is_read_only() -> bool {
+    // SAFETY: as in `identity`.
+    unsafe { STATE.stamp.get().as_ref() }.is_some_and(|stamp| stamp.read_only)
+}
+
+/// Whether the identity in force is that of the login.
+pub fn is_login() -> bool {
+    !STATE.stamp.get().is_null() && STATE.stamp.get() == STATE.login.get()
 }
 
 /// A serial number that no identity has had.
@@ -146,11 +165,11 @@ pub fn attempt() -> Attempt {
 
 impl Attempt {
     /// Sets the identity, for the session or for the transaction, as `set_config` does.
-    pub fn set(self, json: &str, expires: i64, is_local: bool) {
+    pub fn set(self, json: &str, expires: i64, read_only: bool, is_local: bool) {
         let Ok(value) = CString::new(json) else {
             unreachable!("JSON text has no NUL");
         };
-        let _pending = pending(&value, expires);
+        let _pending = pending(&value, expires, read_only);
         assignment::assign(NAME, Some(&value), is_local);
         STATE.revoked.set(self.revoked_before);
         std::mem::forget(self);
@@ -173,16 +192,26 @@ impl Drop for ClearPending {
     }
 }
 
-/// Back to the identity that the session began with: none, or that of its login.
+/// Back to the identity that the session began with: none, or that of its login. An error leaves none.
 pub fn clear() {
+    let clearing = Clearing;
     #[cfg(feature = "pg18")]
     login::restore();
     assignment::assign(NAME, None, false);
+    std::mem::forget(clearing);
+}
+
+struct Clearing;
+
+impl Drop for Clearing {
+    fn drop(&mut self) {
+        drop(attempt());
+    }
 }
 
 /// While the result lives, the check hook lets this value pass.
-fn pending(value: &CStr, expires: i64) -> ClearPending {
-    PENDING.set(Some((value.to_owned(), expires)));
+fn pending(value: &CStr, expires: i64, read_only: bool) -> ClearPending {
+    PENDING.set(Some(Pending { value: value.to_owned(), expires, read_only }));
     ClearPending
 }
 
@@ -198,7 +227,7 @@ unsafe extern "C-unwind" fn check(
     if text.is_empty() {
         return true;
     }
-    let Some(expires) = expiry_of_own_value(text) else {
+    let Some((expires, read_only)) = meaning_of_own_value(text) else {
         refuse_setting(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "parameter \"pg_jwks.session\" cannot be set directly",
@@ -214,25 +243,25 @@ unsafe extern "C-unwind" fn check(
         if block.is_null() {
             return false;
         }
-        block.write(Stamp { serial, expires });
+        block.write(Stamp { serial, expires, read_only });
         *extra = block.cast();
     }
     true
 }
 
-/// `exp` of a value that this module is setting, or that a parallel worker takes over from its leader, where this
-/// module set it. `None` for any other value.
-fn expiry_of_own_value(text: &CStr) -> Option<i64> {
-    let pending = PENDING.with_borrow(|pending| match pending {
-        Some((value, expires)) if value.as_c_str() == text => Some(*expires),
+/// `exp` of a value, and whether it must not write, where this module is setting it, or a parallel worker, which never
+/// writes, takes it over from its leader, where this module set it. `None` for any other value.
+fn meaning_of_own_value(text: &CStr) -> Option<(i64, bool)> {
+    let own = PENDING.with_borrow(|pending| match pending {
+        Some(pending) if pending.value.as_c_str() == text => Some((pending.expires, pending.read_only)),
         _ => None,
     });
     // SAFETY: a plain read of a flag.
-    if pending.is_some() || unsafe { !pg_sys::InitializingParallelWorker } {
-        return pending;
+    if own.is_some() || unsafe { !pg_sys::InitializingParallelWorker } {
+        return own;
     }
     let claims = ClaimSet::from_verified_json(text.to_str().ok()?)?;
-    claims.expires().map(|expires| expires.micros())
+    claims.expires().map(|expires| (expires.micros(), false))
 }
 
 /// Memory that guc.c may free.

@@ -10,7 +10,6 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::{NAME, STATE, VALUE, erase, next_serial, pending};
 use crate::assignment;
@@ -25,27 +24,24 @@ thread_local! {
     static LOGIN: RefCell<Option<Login>> = const { RefCell::new(None) };
     /// The open transaction or subtransaction that restored the login.
     static RESTORED_IN: Cell<Option<pg_sys::SubTransactionId>> = const { Cell::new(None) };
-    static NEXT_UTILITY: Cell<pg_sys::ProcessUtility_hook_type> = const { Cell::new(None) };
 }
 
 /// Makes claims the identity of the session that begins. Called once, during authentication.
-pub fn log_in(json: &str, expires: i64) {
+pub fn log_in(json: &str, expires: i64, read_only: bool) {
     let Ok(text) = CString::new(json) else {
         unreachable!("JSON text has no NUL");
     };
     {
-        let _pending = pending(&text, expires);
+        let _pending = pending(&text, expires, read_only);
         assignment::assign_for_good(NAME, &text);
     }
     STATE.login.set(STATE.stamp.get());
     STATE.login_serial.set(STATE.newest.get());
     LOGIN.set(Some(Login { value: VALUE.get(), text }));
-    // SAFETY: the callbacks neither raise nor unwind; a session without a login pays nothing for the hook.
+    // SAFETY: the callbacks neither raise nor unwind.
     unsafe {
         pg_sys::RegisterXactCallback(Some(transaction_ended), ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(subtransaction_ended), ptr::null_mut());
-        NEXT_UTILITY.set(pg_sys::ProcessUtility_hook);
-        pg_sys::ProcessUtility_hook = Some(process_utility);
     }
 }
 
@@ -112,40 +108,20 @@ unsafe extern "C-unwind" fn subtransaction_ended(
     }
 }
 
+/// Whether the session began with a login.
+pub fn has_login() -> bool {
+    !STATE.login.get().is_null()
+}
+
 /// Restores the login before a statement that returns to it.
-#[pg_guard]
-#[allow(clippy::too_many_arguments)] // They are PostgreSQL's.
-unsafe extern "C-unwind" fn process_utility(
-    statement: *mut pg_sys::PlannedStmt,
-    query: *const c_char,
-    read_only_tree: bool,
-    context: pg_sys::ProcessUtilityContext::Type,
-    params: pg_sys::ParamListInfo,
-    environment: *mut pg_sys::QueryEnvironment,
-    destination: *mut pg_sys::DestReceiver,
-    completion: *mut pg_sys::QueryCompletion,
-) {
-    // SAFETY: PostgreSQL passes a complete statement.
-    if unsafe { returns_to_login((*statement).utilityStmt) } {
+///
+/// # Safety
+///
+/// The statement must be a complete utility statement.
+pub unsafe fn before_utility(statement: *mut pg_sys::Node) {
+    // SAFETY: by contract.
+    if unsafe { returns_to_login(statement) } {
         restore();
-    }
-    // SAFETY: the hook that was there before, or PostgreSQL itself, with PostgreSQL's own arguments.
-    unsafe {
-        match NEXT_UTILITY.get() {
-            Some(next) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                next(statement, query, read_only_tree, context, params, environment, destination, completion);
-            }),
-            None => pg_sys::standard_ProcessUtility(
-                statement,
-                query,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                destination,
-                completion,
-            ),
-        }
     }
 }
 

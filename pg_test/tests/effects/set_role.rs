@@ -204,3 +204,65 @@ fn turned_off_the_claim_changes_nothing() {
     assert_eq!(role(&mut client), "app");
     assert!(value::<bool>(&mut client, "SELECT auth.has_role('admin')"));
 }
+
+#[test]
+fn the_role_ends_when_the_token_expires() {
+    let mut settings = settings();
+    settings.push(("leeway", "0"));
+    let database = database("expiry", &settings);
+    let mut owner = server().connect("postgres", &database);
+    run(
+        &mut owner,
+        "CREATE TABLE note (body text); INSERT INTO note VALUES ('a'), ('b');
+         ALTER TABLE note ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY admins ON note TO app_admin USING (true);
+         CREATE TABLE granted (body text); INSERT INTO granted VALUES ('a');
+         GRANT SELECT ON note, granted TO app_admin; GRANT SELECT ON note TO app;
+         CREATE FUNCTION who() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT current_user::text';",
+    );
+    let mut client = app(&database);
+    let rows = client.prepare("SELECT count(*) FROM note").expect("a statement");
+    init(&mut client, &token(json!({ "roles": "admin", "exp": pg_test::now() + 2 })));
+    let seen: i64 = client.query_one(&rows, &[]).expect("a count").get(0);
+    assert_eq!(seen, 2);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    for _ in 0..2 {
+        let error = client.query_one(&rows, &[]).map(drop).expect_err("a plan for a role that is gone");
+        assert_eq!(pg_test::pg_error(&error).message, "JWT has expired");
+        assert_eq!(refused(&mut client, "SELECT * FROM granted").sqlstate, "28000");
+        assert_eq!(refused(&mut client, "COPY granted TO STDOUT").sqlstate, "42501", "without the role no right");
+        assert_eq!(value::<String>(&mut client, "SELECT who()"), "postgres");
+        assert_eq!(role(&mut client), "app");
+    }
+    init(&mut client, &roles(json!("admin")));
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM note"), 2, "a new token");
+    run(&mut client, "SELECT auth.jwt_session_clear()");
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM note"), 0, "nobody");
+}
+
+#[test]
+fn a_new_token_is_taken_by_a_prepared_statement_after_expiry() {
+    let mut settings = settings();
+    settings.push(("leeway", "0"));
+    let mut client = app(&database("renewal", &settings));
+    let renew = client.prepare("SELECT auth.jwt_session_init($1)").expect("a statement");
+    client.execute(&renew, &[&token(json!({ "roles": "admin", "exp": pg_test::now() + 2 }))]).expect("a good token");
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    client.execute(&renew, &[&roles(json!("writer"))]).expect("a good token");
+    assert_eq!(role(&mut client), "app_writer");
+}
+
+#[test]
+fn a_security_definer_function_can_clear_the_session() {
+    let database = database("logout", &settings());
+    run(
+        &mut server().connect("postgres", &database),
+        "CREATE FUNCTION logout() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS
+         $$ BEGIN PERFORM auth.jwt_session_clear(); RETURN current_user; END $$;",
+    );
+    let mut client = app(&database);
+    init(&mut client, &roles(json!("admin")));
+    assert_eq!(value::<String>(&mut client, "SELECT logout()"), "postgres");
+    assert_eq!(role(&mut client), "app");
+    assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.user_id()"), None);
+}

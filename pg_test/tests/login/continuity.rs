@@ -332,3 +332,17 @@ fn a_session_without_a_login_returns_to_nobody() {
         assert_identity(&mut client, None, end);
     }
 }
+
+#[test]
+fn errors_of_utility_statements_keep_their_own_sqlstates() {
+    if !has_oauth() {
+        return;
+    }
+    let mut client = alice();
+    let error = failed(&mut client, "DO $$ BEGIN RAISE 'own' USING ERRCODE = 'PT403'; END $$");
+    assert_eq!((error.sqlstate.as_str(), error.message.as_str()), ("PT403", "own"));
+    let caught = "DO $$ BEGIN
+                      EXECUTE 'DO $i$ BEGIN RAISE USING ERRCODE = ''PT403''; END $i$';
+                  EXCEPTION WHEN SQLSTATE 'PT403' THEN NULL; END $$";
+    run(&mut client, caught);
+}

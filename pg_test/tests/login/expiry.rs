@@ -67,8 +67,7 @@ fn an_expired_login_ends_where_that_is_set() {
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
     sleep(EXPIRED);
     let mark = SERVER.log_mark();
-    run(&mut client, "SELECT 1");
-    assert_expired(&failed(&mut client, "SELECT auth.user_id()"), AGAIN);
+    assert_expired(&failed(&mut client, "SELECT 1"), AGAIN);
     assert_eq!(failed(&mut client, "SELECT 1").sqlstate, "", "the connection is closed");
     logged(&SERVER, mark, "FATAL:  JWT has expired");
 }
@@ -78,16 +77,20 @@ fn an_expired_identity_of_any_session_ends_it_where_that_is_set() {
     if !has_oauth() {
         return;
     }
-    let mut client = RawClient::connect(&SERVER, "alice", "sql_sessions", Credentials::None).or_else(|_| {
-        SERVER.client().batch_execute("CREATE DATABASE sql_sessions").expect("CREATE DATABASE");
-        RawClient::connect(&SERVER, "alice", "sql_sessions", Credentials::None)
-    });
-    let client = client.as_mut().expect("a session");
-    run(client, &format!("SELECT auth.jwt_session_init('{}')", short_token("alice")));
-    terminate(client, "sql_sessions");
+    let mut client = sql_session("sql_sessions");
     sleep(EXPIRED);
-    assert_expired(&failed(client, "SELECT count(*) FROM big"), AGAIN);
-    assert_eq!(failed(client, "SELECT 1").sqlstate, "", "the connection is closed");
+    run(&mut client, "SELECT 1");
+    assert_expired(&failed(&mut client, "SELECT count(*) FROM big"), AGAIN);
+    assert_eq!(failed(&mut client, "SELECT 1").sqlstate, "", "the connection is closed");
+}
+
+/// A session that has its identity from SQL, and ends when it uses that too late.
+fn sql_session(db: &str) -> RawClient {
+    SERVER.client().batch_execute(&format!("CREATE DATABASE {db}")).expect("CREATE DATABASE");
+    let mut client = RawClient::connect(&SERVER, "alice", db, Credentials::None).expect("a session");
+    run(&mut client, &format!("SELECT auth.jwt_session_init('{}')", short_token("alice")));
+    terminate(&mut client, db);
+    client
 }
 
 /// A worker cannot end the session of its leader: its statement fails, and the leader ends at its next one.
@@ -96,8 +99,7 @@ fn a_worker_leaves_the_end_to_its_leader() {
     if !has_oauth() {
         return;
     }
-    let mut client = short_lived();
-    terminate(&mut client, "named");
+    let mut client = sql_session("workers");
     run(
         &mut client,
         "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
