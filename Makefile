@@ -39,7 +39,9 @@ demo: ## Show the extension at work on a throwaway server
 	$(call STAGED,--workspace)
 	target/release/demo
 
-test: ## Run every test on a throwaway server
+test: ## Run every test on a throwaway server; with PG_JWKS_LONG=1 those of load for a minute each
+	pg_test/provision --node
+	pg_test/provision --clients >/dev/null
 	$(call STAGED,--workspace)
 	cargo test $$CARGO_FLAGS --workspace
 	src/core/fuzz/smoke
@@ -71,13 +73,20 @@ install: ## Install the extension into PostgreSQL (DESTDIR is honoured)
 	echo "Installed. In each database that uses it: CREATE EXTENSION pg_jwks;"
 
 package: ## Make a tarball of what install installs
-	$(MAKE) install DESTDIR=$(CURDIR)/target/package/root
+	root=$(CURDIR)/target/package/root
+	rm -rf "$$root"
+	$(MAKE) install DESTDIR="$$root"
 	$(POSTGRES)
-	name=pg_jwks-$(VERSION)-pg$$PG_MAJOR-$$(uname -s | tr A-Z a-z)-$$(uname -m)
-	cp LICENSE README.md target/package/root/
-	tar -C target/package/root -czf "target/package/$$name.tar.gz" .
-	rm -rf target/package/root
-	echo "target/package/$$name.tar.gz"
+	documents=$$("$$PG_CONFIG" --docdir)
+	documents=$$root$${documents%%/share/doc*}/share/doc/pg_jwks
+	install -d "$$documents"
+	install -m 644 LICENSE README.md "$$documents/"
+	tarball=target/package/pg_jwks-$(VERSION)-pg$$PG_MAJOR-$$(uname -s | tr A-Z a-z)-$$(uname -m).tar.gz
+	# Files only, and root's: unpacked in /, directories would take the owner and mode that they have here.
+	(cd "$$root" && find . -type f -printf '%P\0') |
+		tar -C "$$root" --null --files-from=- --owner=0 --group=0 --numeric-owner -czf "$$tarball"
+	rm -rf "$$root"
+	echo "$$tarball"
 
 clean: ## Remove everything that was built
 	cargo clean
