@@ -15,6 +15,7 @@ pub mod login;
 pub mod node;
 pub mod oidc_provider;
 pub mod raw;
+pub mod readme;
 pub mod tls;
 
 pub use cluster::Cluster;

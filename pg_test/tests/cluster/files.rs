@@ -1,5 +1,6 @@
 //! Keys without a network.
 
+use pg_test::readme::blocks;
 use pg_test::{Alg, SigningKey, jwks};
 
 use crate::app::{
@@ -44,13 +45,6 @@ fn keys_from_a_file_are_read_again_when_asked_for() {
     }
 }
 
-/// The first SQL block of a section of the README.
-fn readme_sql(heading: &str) -> String {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("README.md");
-    let section = readme.split(heading).nth(1).expect("the section");
-    section.split("```sql").nth(1).and_then(|rest| rest.split("```").next()).expect("SQL").trim().to_owned()
-}
-
 /// The statement with `what` in it replaced.
 #[track_caller]
 fn with(statement: &str, what: &str, by: &str) -> String {
@@ -63,7 +57,7 @@ fn the_statements_of_the_readme_serve_a_server_without_a_network() {
     let cluster = started(preloaded().setting("pg_jwks.issuer", ISSUER));
     let (in_file, in_setting) = (SigningKey::generate(Alg::Es256, "file"), SigningKey::generate(Alg::Rs256, "setting"));
     let path = cluster.write_file("air-gapped.json", &jwks(&[&in_file]).to_string());
-    let sql = readme_sql("### Without a network");
+    let sql = blocks("### Without a network", "sql").concat();
     let [file, setting] = sql.lines().collect::<Vec<_>>()[..] else { panic!("two statements, not {sql}") };
     let keys = in_setting.public_jwk().to_string();
     let app = App::new(&cluster, &[]);
@@ -83,7 +77,7 @@ fn the_statements_of_the_readme_serve_a_server_without_a_network() {
 
 #[test]
 fn the_monitoring_queries_of_the_readme_run() {
-    let queries = readme_sql("### Monitoring");
+    let queries = blocks("### Monitoring", "sql").concat();
     let app = App::new(&CLUSTER, &[]);
     CLUSTER.client().batch_execute(&format!("GRANT pg_monitor TO {}", app.role())).expect("GRANT");
     app.connect().batch_execute(&queries).expect("queries that run");

@@ -11,6 +11,7 @@ mod licences;
 mod mistakes_not_made;
 mod not_configured;
 mod privileges;
+mod readme;
 mod rejections;
 mod rls;
 mod secrets;

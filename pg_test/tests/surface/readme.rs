@@ -1,0 +1,153 @@
+//! The README's statements, word for word, in the order in which a reader comes upon them.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use pg_test::readme::blocks;
+use pg_test::{Alg, Cluster, Credentials, RawClient, SigningKey, claims, jwks, pg_error};
+use postgres::Client;
+use serde_json::{Value, json};
+
+/// The README's issuer and audience.
+const ISSUER: &str = "https://login.example.com/";
+const AUDIENCE: &str = "my-app";
+
+const TENANT: &str = "11111111-1111-1111-1111-111111111111";
+
+/// A server as it comes, with the database of the application.
+fn server() -> Cluster {
+    let cluster = Cluster::start();
+    cluster.create_database("app", "UTF8");
+    cluster
+}
+
+/// Runs a script as an administrator with psql, in a new session.
+#[track_caller]
+fn run(cluster: &Cluster, sql: &str) {
+    let path = cluster.write_file("readme.sql", sql);
+    if let Err(output) = cluster.run_sql_file("postgres", "app", path) {
+        panic!("{sql}\n{output}");
+    }
+}
+
+/// Nobody serves the README's issuer, so the server has its keys as a setting.
+fn publish(cluster: &Cluster, key: &SigningKey) {
+    let keys = jwks(&[key]);
+    run(cluster, &format!("LOAD 'pg_jwks'; ALTER SYSTEM SET pg_jwks.jwks = '{keys}'; SELECT pg_reload_conf();"));
+}
+
+/// A token of the README's issuer.
+fn token(key: &SigningKey, sub: &str, more: &[(&str, Value)]) -> String {
+    let mut claims = claims(ISSUER, sub);
+    claims["aud"] = json!(AUDIENCE);
+    for (name, value) in more {
+        claims[*name] = value.clone();
+    }
+    key.sign(&claims)
+}
+
+/// Runs each statement, with the token for its parameter; how many rows the last one returned.
+fn execute(client: &mut Client, statements: &str, token: &str) -> Result<usize, postgres::Error> {
+    let mut rows = 0;
+    let lines = statements.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
+    for statement in lines.filter(|line| !line.is_empty()) {
+        let parameters: &[&(dyn postgres::types::ToSql + Sync)] =
+            if statement.contains("$1") { &[&token] } else { &[] };
+        rows = client.query(statement, parameters)?.len();
+    }
+    Ok(rows)
+}
+
+/// Waits until a new session has this setting, which a reload brings a moment later.
+fn reloaded(cluster: &Cluster, setting: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let set = |client: &mut Client| {
+        let query = "SELECT coalesce(current_setting($1, true), '')";
+        !client.query_one(query, &[&setting]).expect("a setting").get::<_, String>(0).is_empty()
+    };
+    while !set(&mut cluster.connect("postgres", "app")) {
+        assert!(Instant::now() < deadline, "{setting} did not come");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_start_the_tenants_and_the_roles_of_the_readme_work_and_can_be_backed_out() {
+    let cluster = server();
+    let key = SigningKey::generate(Alg::Es256, "readme");
+    let [settings, schema, queries, back_out] = &blocks("## Start in 60 seconds", "sql")[..] else {
+        panic!("four blocks");
+    };
+    run(&cluster, settings);
+    reloaded(&cluster, "session_preload_libraries");
+    publish(&cluster, &key);
+    reloaded(&cluster, "pg_jwks.jwks");
+    run(&cluster, schema);
+
+    let mut app = cluster.connect("app", "app");
+    for user in ["alice", "bob"] {
+        assert_eq!(execute(&mut app, queries, &token(&key, user, &[])).expect("the user's rows"), 0);
+        app.batch_execute("INSERT INTO note (body) VALUES ('mine')").expect("a row of the user's own");
+    }
+    assert_eq!(execute(&mut app, queries, &token(&key, "alice", &[])).expect("the user's rows"), 1);
+    let planted = app.batch_execute("INSERT INTO note VALUES ('bob', 'planted')").expect_err("for somebody else");
+    assert_eq!(pg_error(&planted).sqlstate, "42501");
+    let other = SigningKey::generate(Alg::Es256, "readme");
+    let forged = execute(&mut app, queries, &token(&other, "alice", &[])).expect_err("a forged token");
+    assert_eq!(pg_error(&forged).sqlstate, "28000");
+
+    run(&cluster, &blocks("## Tenants", "sql").concat());
+    let seed =
+        format!("INSERT INTO users VALUES ('{TENANT}', '{TENANT}'); INSERT INTO invoice VALUES ('{TENANT}', '1')");
+    run(&cluster, &seed);
+    let invoices = format!("{}\nSELECT * FROM invoice", queries.lines().next().expect("the token"));
+    assert_eq!(execute(&mut app, &invoices, &token(&key, TENANT, &[])).expect("the tenant's rows"), 1);
+    assert_eq!(execute(&mut app, &invoices, &token(&key, "alice", &[])).expect("no tenant"), 0);
+    run(&cluster, &blocks("### Isolating a table", "sql").concat());
+    assert_eq!(execute(&mut app, &invoices, &token(&key, TENANT, &[])).expect("as before"), 1);
+
+    run(&cluster, &blocks("## Roles, and policies", "sql")[0]);
+    let mut app = cluster.connect("app", "app");
+    let role = format!("{}\nSELECT 1 WHERE current_user = 'app_writer'", queries.lines().next().expect("the token"));
+    let writer = token(&key, "alice", &[("role", json!("writer"))]);
+    assert_eq!(execute(&mut app, &role, &writer).expect("a role of the map"), 1);
+    let nobody = execute(&mut app, &role, &token(&key, "alice", &[])).expect_err("no role");
+    assert_eq!(pg_error(&nobody).sqlstate, "28000");
+
+    run(&cluster, back_out);
+    let settings = std::fs::read_to_string(cluster.data_dir().join("postgresql.auto.conf")).expect("settings");
+    for name in ["session_preload_libraries", "pg_jwks.issuer", "pg_jwks.audience"] {
+        assert!(!settings.contains(name), "{settings}");
+    }
+    let left = cluster.connect("app", "app").query("SELECT * FROM note", &[]).expect("still under RLS");
+    assert!(left.is_empty(), "rows are shown without their policies");
+}
+
+/// The lines of `pg_hba.conf` but for TLS, on a server that would let everybody else in.
+#[test]
+fn the_login_of_the_readme_works() {
+    let cluster = server();
+    if cluster.major_version() < 18 {
+        return;
+    }
+    let key = SigningKey::generate(Alg::Es256, "readme");
+    run(&cluster, "CREATE EXTENSION pg_jwks");
+    run(&cluster, &blocks("## Log in with a token", "sql")[0]);
+    let hba = &blocks("## Log in with a token", "")[0];
+    assert!(hba.contains("hostssl ") && hba.contains("peer"), "{hba}");
+    let hba = hba.replace("hostssl ", "host    ");
+    cluster.write_file("pg_hba.conf", &format!("{hba}\nhost all all all trust\n"));
+    cluster.restart();
+    publish(&cluster, &key);
+    reloaded(&cluster, "pg_jwks.jwks");
+    let faults = cluster.client().query("SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL", &[]);
+    assert!(faults.expect("pg_hba_file_rules").is_empty());
+
+    let log_in = |token: &str| RawClient::connect(&cluster, "alice", "app", Credentials::Bearer(token));
+    let read = [("scope", json!("openid db:read"))];
+    let mut alice = log_in(&token(&key, "alice", &read)).expect("her token");
+    assert_eq!(alice.value("SELECT auth.user_id()").as_deref(), Some("alice"));
+    for refused in [token(&key, "bob", &read), token(&key, "alice", &[("scope", json!("openid"))])] {
+        assert!(log_in(&refused).is_err(), "{refused}");
+    }
+}
