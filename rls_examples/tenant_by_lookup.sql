@@ -13,8 +13,10 @@ BEGIN;
 CREATE EXTENSION IF NOT EXISTS pg_jwks;
 SELECT 'CREATE ROLE app NOLOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') \gexec
 
--- For sessions to come. Needs a superuser, or GRANT SET ON PARAMETER pg_jwks.tenant_lookup.
+-- For sessions to come. Needs a superuser, or GRANT SET ON PARAMETER pg_jwks.tenant_lookup, pg_jwks.tenant_claim. A
+-- claim would win over the look-up.
 ALTER DATABASE :"DBNAME" SET pg_jwks.tenant_lookup = 'tenant_by_lookup.member (user_id, tenant_id)';
+ALTER DATABASE :"DBNAME" RESET pg_jwks.tenant_claim;
 
 CREATE SCHEMA tenant_by_lookup;
 

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::server::{file, lint, run, started};
+use crate::attacks::set;
+use crate::matrix::query;
+use crate::server::{file, lint, run, sign_in, started};
 use crate::specs;
 
 /// All in one database, by the superuser, on a server that knows no role `app`; then undone, and all again.
@@ -33,6 +35,34 @@ fn all_run_in_one_database_and_are_undone() {
         let left = "SELECT (SELECT count(*) FROM pg_policies) + (SELECT count(*) FROM pg_class WHERE relrowsecurity)
                          + (SELECT count(*) FROM pg_db_role_setting WHERE setconfig <> '{}')";
         assert_eq!(client.query_one(left, &[]).expect("the catalogue").get::<_, i64>(0), 0, "round {round}");
+    }
+}
+
+/// One database has one source of tenants: that of the file which was run last.
+#[test]
+fn the_last_file_says_where_tenants_come_from() {
+    let server = started();
+    run(&mut server.client(), "CREATE ROLE app NOLOGIN; CREATE ROLE service LOGIN IN ROLE app");
+    let claim = specs::named("tenant_by_claim");
+    for lookup in ["tenant_by_lookup", "chosen_tenant", "tenant_roles"].map(specs::named) {
+        for (db, first, last) in [("claim_first", claim, lookup), ("lookup_first", lookup, claim)] {
+            run(&mut server.client(), &format!("CREATE DATABASE {db}"));
+            for template in [first, last] {
+                let output = server.run_sql_file("postgres", db, file(template.name));
+                output.unwrap_or_else(|output| panic!("{}: {output}", template.name));
+            }
+            let mut service = server.connect("service", db);
+            for actor in last.actors {
+                sign_in(&mut service, actor);
+                for target in last.targets {
+                    let rows = format!("SELECT {}::text FROM {}.{}", target.id, last.name, target.name);
+                    let expected = set(target.access(actor.name).reads);
+                    assert_eq!(query(&mut service, &rows), Ok(expected), "{}: {rows} in {db}", actor.name);
+                }
+            }
+            drop(service);
+            run(&mut server.client(), &format!("DROP DATABASE {db} WITH (FORCE)"));
+        }
     }
 }
 
