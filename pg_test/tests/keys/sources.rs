@@ -33,6 +33,31 @@ fn a_jwks_uri_makes_discovery_needless() {
 }
 
 #[test]
+fn a_jwks_uri_may_serve_pem() {
+    let [key, next, stranger] = ["key", "next", "stranger"].map(|kid| SigningKey::generate(Alg::Rs256, kid));
+    let issuer = Issuer::start();
+    issuer.publish_body(key.public_pem().into_bytes());
+    let app = App::of(&issuer, &[("jwks_uri", &issuer.jwks_uri())]);
+    let mut client = app.connect();
+    accepted(&mut client, &token(&key, issuer.url()));
+    let secret = SigningKey::from_secret(Alg::Hs256, "key", key.public_pem().as_bytes());
+    refused(&mut client, &token(&secret, issuer.url()), "28000", "algorithm not allowed", "");
+    assert_eq!(issuer.requests(), Requests { discovery: 0, jwks: 1 });
+
+    // PEM has no kid, so a signature that its key has not made is the sign of a new one: asked for once.
+    issuer.publish_body(next.public_pem().into_bytes());
+    accepted(&mut client, &token(&next, issuer.url()));
+    for former_or_forged in [&key, &stranger] {
+        refused(&mut client, &token(former_or_forged, issuer.url()), "28000", "signature invalid", "");
+    }
+    assert_eq!(issuer.requests(), Requests { discovery: 0, jwks: 2 });
+
+    issuer.publish_body(next.public_pem().as_bytes()[..60].to_vec());
+    accepted(&mut client, &token(&next, issuer.url()));
+    unavailable(&mut app.connect(), &token(&next, issuer.url()), "cannot be read.");
+}
+
+#[test]
 fn an_issuer_that_is_no_url_needs_a_source_of_keys() {
     let key = SigningKey::generate(Alg::EdDsa, "k");
     let issuer = issuer_with(&key);
