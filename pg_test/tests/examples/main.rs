@@ -1,5 +1,6 @@
 //! The whole-application examples of `rls_examples/`, as their users run them.
 
+mod checks;
 mod http;
 mod migration;
 mod pg_session_jwt;

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, jwks, now, pg_error};
-use postgres::Client;
+use pg_test::{Alg, Cluster, Issuer, PgError, SigningKey, jwks, now, pg_error};
 use postgres::types::FromSqlOwned;
+use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
 
 const DATABASE: &str = "app";
@@ -72,6 +72,14 @@ impl Example {
         self
     }
 
+    /// Gives the server the issuer's key as PEM at a URL.
+    pub fn with_pem_at_url(self, origin: &Issuer) -> Self {
+        origin.publish_body(self.key.public_pem().into_bytes());
+        self.set("pg_jwks.allow_insecure_http", "on");
+        self.set("pg_jwks.jwks_uri", &origin.jwks_uri());
+        self
+    }
+
     /// Gives the server the issuer's key as a file with a JWKS, where shared secrets belong.
     pub fn with_key_file(self) -> Self {
         let path = self.cluster.write_file("keys.json", &jwks(&[&self.key]).to_string());
@@ -118,6 +126,14 @@ impl Example {
     /// A good token for an hour with more claims, or others.
     pub fn token(&self, more: Value) -> String {
         self.key.sign(&self.claims(more))
+    }
+
+    /// A session whose identity ends within seconds, and when that is: a token lives 30 s beyond its `exp`, the allowed
+    /// clock skew.
+    pub fn ending_session(&self, role: &str, mut claims: Value) -> (Client, i64) {
+        let end = now() + 5;
+        claims["exp"] = json!(end - 30);
+        (self.session_with(role, claims), end)
     }
 
     /// The same signed by somebody else.
@@ -194,7 +210,7 @@ pub fn assert_safe_by_lint(example: &Example) {
 
 /// However these rows are read, no others appear.
 #[track_caller]
-pub fn assert_every_way(client: &mut Client, table: &str, column: &str, expected: &[&str]) {
+pub fn assert_every_way(client: &mut impl GenericClient, table: &str, column: &str, expected: &[&str]) {
     for query in [
         format!("SELECT {column} FROM {table} ORDER BY 1"),
         format!("SELECT a.{column} FROM {table} a JOIN {table} b ON b.{column} = a.{column} ORDER BY 1"),
@@ -220,7 +236,7 @@ pub fn try_init(client: &mut Client, token: &str, is_local: bool) -> Result<(), 
 
 /// The texts that a query returns; none where the session has no right to ask.
 #[track_caller]
-pub fn visible(client: &mut Client, query: &str) -> Vec<String> {
+pub fn visible(client: &mut impl GenericClient, query: &str) -> Vec<String> {
     match client.query(query, &[]) {
         Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
         Err(error) if pg_error(&error).sqlstate == "42501" => Vec::new(),

@@ -6,6 +6,7 @@ use pg_test::Alg;
 use postgres::Client;
 use serde_json::{Value, json};
 
+use crate::checks::{Guarded, assert_ends};
 use crate::migration::*;
 
 const ALICE: &str = "a11ce000-0000-4000-8000-000000000001";
@@ -15,13 +16,15 @@ const BOARDS: &str = "SELECT name FROM boards";
 const PLANS: &str = "SELECT plan FROM accounts";
 
 /// Moved by a dump whose line `CREATE EXTENSION` names pg_jwks.
-static EXAMPLE: LazyLock<Example> = LazyLock::new(|| {
+static EXAMPLE: LazyLock<Example> = LazyLock::new(moved);
+
+fn moved() -> Example {
     let example = Example::start("from_pg_session_jwt", Alg::EdDsa).with_jwks();
     example.superuser().batch_execute("CREATE EXTENSION pg_jwks").expect("the extension");
     example.run("schema.sql");
     example.run("policies.sql");
     example
-});
+}
 
 const ACME: &str = "ac000000-0000-4000-8000-000000000000";
 const GLOBEX: &str = "91000000-0000-4000-8000-000000000000";
@@ -92,6 +95,41 @@ fn writes_stay_ones_own() {
     let mut nobody = EXAMPLE.session("authenticated");
     assert_eq!(changed(&mut nobody, "DELETE FROM notes"), 0);
     assert_eq!(refused(&mut nobody, "INSERT INTO notes (user_id, body) VALUES ('x', 'x')"), "42501");
+}
+
+#[test]
+fn the_policies_hold_alone() {
+    let example = moved();
+    Guarded {
+        connect: &|role| example.session(role),
+        login: "authenticated",
+        role: "authenticated",
+        token: example.token(alice()),
+        homeless: example.token(json!({ "email_verified": true })),
+        table: "notes",
+        home: "user_id",
+        item: "body",
+        own: &["sow"],
+        other: "reap",
+    }
+    .assert_policies_hold();
+}
+
+#[test]
+fn an_identity_ends_with_its_token() {
+    let (mut client, end) = EXAMPLE.ending_session("authenticated", alice());
+    let statements = [
+        NOTES,
+        BOARDS,
+        PLANS,
+        "INSERT INTO notes (body) VALUES ('mow')",
+        "UPDATE boards SET name = 'x'",
+        "DELETE FROM notes",
+        "SELECT auth.session()",
+        "SELECT auth.user_id()",
+        "SELECT auth.organization()",
+    ];
+    assert_ends(&mut client, end, &statements);
 }
 
 #[test]

@@ -1,20 +1,24 @@
 //! `rls_examples/from_proxy_variables`.
 
 use std::sync::LazyLock;
-use std::thread;
-use std::time::Duration;
 
-use pg_test::{Alg, now};
+use pg_test::{Alg, Issuer, Requests};
 use serde_json::{Value, json};
 
+use crate::checks::{Guarded, assert_ends};
 use crate::migration::*;
 
-static EXAMPLE: LazyLock<Example> = LazyLock::new(|| {
-    let example = Example::start("from_proxy_variables", Alg::Rs256).with_pem();
+fn started() -> Example {
+    Example::start("from_proxy_variables", Alg::Rs256)
+}
+
+fn set_up(example: Example) -> Example {
     example.run("schema.sql");
     example.run("policies.sql");
     example
-});
+}
+
+static EXAMPLE: LazyLock<Example> = LazyLock::new(|| set_up(started().with_pem()));
 
 const ITEMS: &str = "SELECT item FROM orders ORDER BY id";
 
@@ -140,13 +144,46 @@ fn bad_tokens_are_refused() {
 }
 
 #[test]
-fn a_token_that_expires_ends_its_session() {
-    // A token lives 30 s beyond its exp, the allowed clock skew.
-    let mut client = EXAMPLE.session("app");
-    let mut claims = alice();
-    claims["exp"] = json!(now() - 20);
-    try_init(&mut client, &EXAMPLE.token(claims), false).expect("a token that has not quite expired");
-    assert_eq!(visible(&mut client, ITEMS), ["anvil"]);
-    thread::sleep(Duration::from_secs(12));
-    assert_eq!(refused(&mut client, ITEMS), "28000");
+fn the_policies_hold_alone() {
+    let example = set_up(started().with_pem());
+    Guarded {
+        connect: &|role| example.session(role),
+        login: "app",
+        role: "app",
+        token: example.token(claims("ann", 1, "main", 3)),
+        homeless: example.token(json!({ "sub": "eve", "branch_id": "main", "permission_level": 3 })),
+        table: "orders",
+        home: "tenant_id",
+        item: "item",
+        own: &["anvil", "rope"],
+        other: "lamp",
+    }
+    .assert_policies_hold();
+}
+
+#[test]
+fn an_identity_ends_with_its_token() {
+    let (mut client, end) = EXAMPLE.ending_session("app", claims("ann", 1, "main", 3));
+    let statements = [
+        ITEMS,
+        "SELECT theme FROM settings",
+        "INSERT INTO orders (tenant_id, branch_id, item) VALUES (1, 'main', 'nail')",
+        "UPDATE orders SET item = 'x'",
+        "DELETE FROM orders",
+        "SELECT current_setting('orochi.user_id')",
+        "SELECT current_setting('orochi.tenant_id', true)::integer",
+        "SHOW orochi.read_only",
+        "SELECT auth.claim('branch_id')",
+    ];
+    assert_ends(&mut client, end, &statements);
+}
+
+#[test]
+fn the_pem_may_be_at_a_url() {
+    let origin = Issuer::start();
+    let example = set_up(started().with_pem_at_url(&origin));
+    assert_eq!(visible(&mut example.session_with("app", alice()), ITEMS), ["anvil"]);
+    example.assert_bad_tokens_refused("app", &alice(), ITEMS);
+    // Once more for the forged token: PEM has no kid, so its key might have been a new one.
+    assert_eq!(origin.requests(), Requests { discovery: 0, jwks: 2 });
 }

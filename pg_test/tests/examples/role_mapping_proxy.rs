@@ -5,14 +5,17 @@ use std::sync::LazyLock;
 use pg_test::{Alg, Credentials, RawClient};
 use serde_json::{Value, json};
 
+use crate::checks::{Guarded, assert_ends};
 use crate::migration::*;
 
-static EXAMPLE: LazyLock<Example> = LazyLock::new(|| {
+static EXAMPLE: LazyLock<Example> = LazyLock::new(set_up);
+
+fn set_up() -> Example {
     let example = Example::start("from_role_mapping_proxy", Alg::Rs256).with_jwks();
     example.run("schema.sql");
     example.run("policies.sql");
     example
-});
+}
 
 const NAMES: &str = "SELECT name FROM projects ORDER BY id";
 
@@ -101,6 +104,41 @@ fn without_identity_there_are_no_rights() {
     assert_eq!(visible(&mut client, NAMES), ["Apollo", "Artemis"]);
     client.batch_execute("COMMIT").expect("a transaction");
     assert_eq!(refused(&mut client, NAMES), "42501");
+}
+
+#[test]
+fn the_policies_hold_alone() {
+    let example = set_up();
+    Guarded {
+        connect: &|role| example.session(role),
+        login: "gateway",
+        role: "app_admin",
+        token: example.token(claims("ann", "org_acme", json!(["admin"]))),
+        homeless: example.token(json!({ "sub": "auth0|eve", "https://gprxy.io/roles": ["admin"] })),
+        table: "projects",
+        home: "tenant_id",
+        item: "name",
+        own: &["Apollo", "Artemis"],
+        other: "Borg",
+    }
+    .assert_policies_hold();
+}
+
+#[test]
+fn an_identity_ends_with_its_token() {
+    let (mut client, end) = EXAMPLE.ending_session("gateway", claims("alice", "org_acme", json!(["admin"])));
+    let statements = [
+        NAMES,
+        "SELECT amount FROM invoices",
+        "INSERT INTO projects (name) VALUES ('Ares')",
+        "UPDATE projects SET name = 'x'",
+        "DELETE FROM projects",
+        "SELECT current_setting('app.user_id')",
+        "SELECT current_setting('app.roles')::jsonb",
+        "SHOW app.tenant_id",
+        "SELECT auth.has_role('admin')",
+    ];
+    assert_ends(&mut client, end, &statements);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use pg_test::node::node;
 use pg_test::{Alg, SigningKey, now, pg_error};
 use serde_json::{Value, json};
 
+use crate::checks::{Guarded, assert_ends};
 use crate::http::Response;
 use crate::service::*;
 
@@ -278,6 +279,38 @@ fn the_services_role_is_bound() {
         assert_eq!(pg_error(&error).sqlstate, "42501", "{statement}");
         api.batch_execute("ROLLBACK TO s").expect("a savepoint");
     }
+}
+
+#[test]
+fn the_policies_hold_alone() {
+    let service = Service::start("alone", &[]);
+    Guarded {
+        connect: &|role| SERVER.cluster.connect(role, &service.db),
+        login: "api",
+        role: "api",
+        token: service.token(ALICE),
+        // Bob's row becomes nobody's.
+        homeless: service.token(BOB),
+        table: "users",
+        home: "tenant_id",
+        item: "name",
+        own: &["Alice", "Arthur"],
+        other: "Bob",
+    }
+    .assert_policies_hold();
+}
+
+#[test]
+fn an_identity_ends_with_its_token() {
+    let service = Service::start("ends", &[("TOKEN_LIFE", "5")]);
+    service.set("pg_jwks.leeway", "0s");
+    let mut api = SERVER.cluster.connect("api", &service.db);
+    let mut request = api.transaction().expect("a transaction");
+    let token = service.token(ALICE);
+    request.execute("SELECT auth.jwt_session_init($1, true)", &[&token]).expect("a good token");
+    let expires_at = "SELECT extract(epoch FROM auth.expires_at())::bigint";
+    let end = request.query_one(expires_at, &[]).expect("an exp").get(0);
+    assert_ends(&mut request, end, &["SELECT name FROM users", "SELECT name FROM tenants", "SELECT auth.user_id()"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use pg_test::{Alg, pg_error};
 use postgres::Client;
 use serde_json::{Value, json};
 
+use crate::checks::{Guarded, assert_ends};
 use crate::migration::*;
 
 const ALICE: &str = "a11ce000-0000-4000-8000-000000000001";
@@ -29,13 +30,15 @@ fn set_up(example: Example) -> Example {
 }
 
 /// The project after the move; applications connect as `authenticator`.
-static DIRECT: LazyLock<Example> = LazyLock::new(|| {
+static DIRECT: LazyLock<Example> = LazyLock::new(direct);
+
+fn direct() -> Example {
     let example = before();
     example.run("replace_functions.sql");
     example.set("pg_jwks.set_role", "on");
     example.set("pg_jwks.role_map", "authenticated=authenticated");
     example
-});
+}
 
 /// The same behind PostgREST.
 static POSTGREST: LazyLock<Example> = LazyLock::new(|| {
@@ -144,6 +147,43 @@ fn writes_stay_ones_own() {
     let mut client = DIRECT.session_with("authenticator", second_factor);
     assert_eq!(changed(&mut client, "UPDATE documents SET title = 'Anvils'"), 1);
     assert_eq!(refused(&mut client, "UPDATE documents SET team_id = 'globex'"), "42501");
+}
+
+#[test]
+fn the_policies_hold_alone() {
+    let example = direct();
+    Guarded {
+        connect: &|role| example.session(role),
+        login: "authenticator",
+        role: "authenticated",
+        token: example.token(alice()),
+        homeless: example.token(json!({ "role": "authenticated" })),
+        table: "todos",
+        home: "user_id",
+        item: "task",
+        own: &["sow"],
+        other: "reap",
+    }
+    .assert_policies_hold();
+}
+
+#[test]
+fn an_identity_ends_with_its_token() {
+    let mut claims = alice();
+    claims["aal"] = json!("aal2");
+    let (mut client, end) = DIRECT.ending_session("authenticator", claims);
+    let statements = [
+        TASKS,
+        TITLES,
+        PROFILES,
+        "INSERT INTO todos (task) VALUES ('mow')",
+        "UPDATE documents SET title = 'x'",
+        "DELETE FROM todos",
+        "SELECT auth.jwt()",
+        "SELECT auth.uid()",
+        "SELECT auth.role()",
+    ];
+    assert_ends(&mut client, end, &statements);
 }
 
 #[test]
