@@ -123,17 +123,17 @@ impl Example {
         client
     }
 
-    /// A good token for an hour with more claims, or others.
-    pub fn token(&self, more: Value) -> String {
-        self.key.sign(&self.claims(more))
-    }
-
     /// A session whose identity ends within seconds, and when that is: a token lives 30 s beyond its `exp`, the allowed
     /// clock skew.
     pub fn ending_session(&self, role: &str, mut claims: Value) -> (Client, i64) {
         let end = now() + 5;
         claims["exp"] = json!(end - 30);
         (self.session_with(role, claims), end)
+    }
+
+    /// A good token for an hour with more claims, or others.
+    pub fn token(&self, more: Value) -> String {
+        self.key.sign(&self.claims(more))
     }
 
     /// The same signed by somebody else.
