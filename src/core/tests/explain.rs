@@ -10,7 +10,7 @@ use pg_jwks_core::time::Span;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// The rows of DESIGN.md §1.
+/// The checks as `auth.jwt_explain` names and orders them.
 const NAMES: [&str; 11] = [
     "format",
     "algorithm",

@@ -33,7 +33,7 @@ fn said(step: &Step) -> Said {
 
 const HOUR: i64 = 3600;
 
-/// The defaults of DESIGN.md §2.
+/// The defaults of the settings.
 fn limits() -> Limits {
     let seconds = Span::from_seconds;
     Limits { ttl: seconds(HOUR), cooldown: seconds(30), max_stale: seconds(24 * HOUR) }
@@ -192,7 +192,7 @@ fn unknown_keys_cause_one_fetch_a_cooldown() {
     assert!(!cached.may_fetch_for_unknown_key(at(11), &limits()));
 }
 
-/// The rules of DESIGN.md §2 and §5, in microseconds since the tests' present.
+/// The rules of the cache again, in microseconds since the tests' present.
 #[derive(Default)]
 struct Model {
     held: Option<(usize, i64, i64)>,

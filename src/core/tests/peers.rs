@@ -1,4 +1,4 @@
-//! What peers get wrong (DESIGN.md §10): one test for each line that the core answers for.
+//! What peers get wrong: one test for each mistake that the core could make.
 
 mod common;
 
