@@ -118,6 +118,23 @@ impl Readiness {
     }
 }
 
+/// The wait event of a backend that waits for keys of the worker; it has a name from PostgreSQL 17 on.
+pub fn wait_event() -> u32 {
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    {
+        thread_local! {
+            static EVENT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+        }
+        if EVENT.get() == 0 {
+            // SAFETY: the name is a literal; the same name gives the same event.
+            EVENT.set(unsafe { pg_sys::WaitEventExtensionNew(c"PgJwksKeys".as_ptr()) });
+        }
+        EVENT.get()
+    }
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    pg_sys::PG_WAIT_EXTENSION
+}
+
 /// All signals are blocked on this thread while this lives.
 struct SignalsBlocked(libc::sigset_t);
 
