@@ -126,27 +126,16 @@ pub fn check_database_role(name: &[u8], role: DatabaseRole, allow_superuser_logi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::Algorithms;
-    use crate::policy::TokenType;
     use crate::providers::TrustSettings;
-    use crate::time::Span;
     use serde_json::json;
 
     fn providers(issuers: &str) -> Providers {
         Providers::assemble(&TrustSettings {
             issuer: Some(issuers),
             audience: Some("app"),
-            jwks_uri: None,
-            jwks: None,
-            providers: None,
-            allowed_algorithms: Algorithms::ASYMMETRIC,
-            required_scope: None,
             role_claim: "roles",
-            tenant_claim: None,
             authn_claim: "user.name",
-            token_type: TokenType::Any,
-            leeway: Span::ZERO,
-            max_token_age: None,
+            ..TrustSettings::DEFAULT
         })
         .unwrap()
     }

@@ -28,6 +28,25 @@ pub struct TrustSettings<'a> {
     pub max_token_age: Option<Span>,
 }
 
+impl TrustSettings<'_> {
+    /// The defaults of the settings.
+    pub const DEFAULT: Self = Self {
+        issuer: None,
+        audience: None,
+        jwks_uri: None,
+        jwks: None,
+        providers: None,
+        allowed_algorithms: Algorithms::ASYMMETRIC,
+        required_scope: None,
+        role_claim: "role",
+        tenant_claim: None,
+        authn_claim: "sub",
+        token_type: TokenType::Any,
+        leeway: Span::from_seconds(30),
+        max_token_age: None,
+    };
+}
+
 /// All configured issuers.
 #[derive(Clone, Debug, Default)]
 pub struct Providers(Vec<Provider>);
@@ -58,22 +77,7 @@ impl Providers {
 
     /// Checks `pg_jwks.providers` alone, as its check hook must: without the other settings.
     pub fn check(text: &str) -> Result<(), String> {
-        let alone = TrustSettings {
-            issuer: None,
-            audience: None,
-            jwks_uri: None,
-            jwks: None,
-            providers: Some(text),
-            allowed_algorithms: Algorithms::ASYMMETRIC,
-            required_scope: None,
-            role_claim: "role",
-            tenant_claim: None,
-            authn_claim: "sub",
-            token_type: TokenType::Any,
-            leeway: Span::ZERO,
-            max_token_age: None,
-        };
-        Self::assemble(&alone).map(drop)
+        Self::assemble(&TrustSettings { providers: Some(text), ..TrustSettings::DEFAULT }).map(drop)
     }
 
     /// The issuer of this exact name.
@@ -222,17 +226,8 @@ mod tests {
         TrustSettings {
             issuer: Some("https://a.example, b"),
             audience: Some("app"),
-            jwks_uri: None,
-            jwks: None,
-            providers: None,
-            allowed_algorithms: Algorithms::ASYMMETRIC,
             required_scope: Some("read"),
-            role_claim: "role",
-            tenant_claim: None,
-            authn_claim: "sub",
-            token_type: TokenType::Any,
-            leeway: Span::ZERO,
-            max_token_age: None,
+            ..TrustSettings::DEFAULT
         }
     }
 

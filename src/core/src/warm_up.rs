@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use crate::jwks::{KeySet, Origin};
-use crate::policy::{Provider, TokenType};
+use crate::policy::Provider;
 use crate::providers::{Providers, TrustSettings};
 use crate::rejection::{Reason, Rejection};
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 use crate::token_cache::digest;
 use crate::verify::{Keys, verify};
 
@@ -39,17 +39,8 @@ pub fn warm_up() -> Result<(), Rejection> {
     let settings = TrustSettings {
         issuer: Some("joe"),
         audience: Some("*"),
-        jwks_uri: None,
-        jwks: None,
-        providers: None,
         allowed_algorithms: "RS256, ES256",
-        required_scope: None,
-        role_claim: "role",
-        tenant_claim: None,
-        authn_claim: "sub",
-        token_type: TokenType::Any,
-        leeway: Span::ZERO,
-        max_token_age: None,
+        ..TrustSettings::DEFAULT
     };
     let unusable = |problem: String| Rejection::new(Reason::KeysUnavailable, problem);
     let providers = Providers::assemble(&settings).map_err(unusable)?;

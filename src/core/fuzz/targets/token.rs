@@ -9,11 +9,11 @@ use libfuzzer_sys::fuzz_target;
 use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::explain::explain;
 use pg_jwks_core::jwks::{KeySet, Origin};
-use pg_jwks_core::policy::{Provider, TokenType};
+use pg_jwks_core::policy::Provider;
 use pg_jwks_core::providers::{Providers, TrustSettings};
 use pg_jwks_core::redaction::{has_token, redacted};
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
-use pg_jwks_core::time::{Span, Timestamp};
+use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verify::{Keys, verify};
 
 /// The examples of RFC 7515 and RFC 8037: one key of each type.
@@ -33,17 +33,8 @@ static SERVER: LazyLock<(Providers, Arc<KeySet>)> = LazyLock::new(|| {
     let settings = TrustSettings {
         issuer: Some("joe"),
         audience: Some("*"),
-        jwks_uri: None,
-        jwks: None,
-        providers: None,
         allowed_algorithms: "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
-        required_scope: None,
-        role_claim: "role",
-        tenant_claim: None,
-        authn_claim: "sub",
-        token_type: TokenType::Any,
-        leeway: Span::ZERO,
-        max_token_age: None,
+        ..TrustSettings::DEFAULT
     };
     let keys = KeySet::parse(KEYS, Origin::Local).expect("the keys of the RFCs are usable");
     (Providers::assemble(&settings).expect("the settings are good"), Arc::new(keys))

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use pg_jwks_core::algorithm::Algorithms;
 use pg_jwks_core::explain::{Finding, explain};
 use pg_jwks_core::jwks::{KeySet, Origin};
-use pg_jwks_core::policy::{Provider, TokenType};
+use pg_jwks_core::policy::Provider;
 use pg_jwks_core::providers::{Providers, TrustSettings};
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::{Span, Timestamp};
@@ -70,17 +69,8 @@ impl Server {
         let settings = TrustSettings {
             issuer: Some(ISSUER),
             audience: Some(AUDIENCE),
-            jwks_uri: None,
-            jwks: None,
-            providers: None,
-            allowed_algorithms: Algorithms::ASYMMETRIC,
-            required_scope: None,
-            role_claim: "role",
-            tenant_claim: None,
-            authn_claim: "sub",
-            token_type: TokenType::Any,
             leeway: Span::ZERO,
-            max_token_age: None,
+            ..TrustSettings::DEFAULT
         };
         Self { settings, keys: Served { current: Ok(keys), newer: Ok(None), asked: 0, fetches: 0 }, now: NOW }
     }
