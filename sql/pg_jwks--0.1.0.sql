@@ -128,6 +128,7 @@ COMMENT ON FUNCTION public.get_current_user_tenant_id() IS 'The current tenant a
 CREATE FUNCTION auth.enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
+    -- Both as in auth.disable_tenant_isolation.
     own_default CONSTANT text := '^\(?(public\.get_current_user_tenant_id\(\)|auth\.tenant_id\(\))\)?(::[a-z ]+)?$';
     note CONSTANT text := 'Made by auth.enable_tenant_isolation. Before: ';
     relation record;
@@ -296,6 +297,7 @@ COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name) IS
 CREATE FUNCTION auth.disable_tenant_isolation(tbl regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
+    -- Both as in auth.enable_tenant_isolation.
     own_default CONSTANT text := '^\(?(public\.get_current_user_tenant_id\(\)|auth\.tenant_id\(\))\)?(::[a-z ]+)?$';
     note CONSTANT text := 'Made by auth.enable_tenant_isolation. Before: ';
     relation record;

@@ -225,3 +225,17 @@ fn two_calls_at_once_come_one_after_the_other() {
     waiting.expect("the second call succeeds");
     assert_eq!(first.value::<i64>("SELECT count(*) FROM pg_policy"), 1);
 }
+
+/// What one function makes, the other must know again.
+#[test]
+fn both_functions_know_defaults_and_notes_by_the_same_constants() {
+    let mut session = Database::new("constants").superuser();
+    for constant in ["own_default", "note"] {
+        let definitions = session.column(&format!(
+            "SELECT substring(prosrc, '{constant} CONSTANT text := [^\\n]+;') FROM pg_proc
+              WHERE proname IN ('enable_tenant_isolation', 'disable_tenant_isolation')"
+        ));
+        assert_eq!(definitions.len(), 2, "{definitions:?}");
+        assert_eq!(definitions[0], definitions[1]);
+    }
+}
