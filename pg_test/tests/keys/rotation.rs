@@ -4,6 +4,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use pg_test::{Alg, Issuer, Requests, SigningKey};
+use postgres::Client;
 use serde_json::json;
 
 use crate::app::{App, accepted, init, key_unknown, refused, token};
@@ -14,6 +15,19 @@ const fn ms(millis: u64) -> Duration {
 
 fn es256(kid: &str) -> SigningKey {
     SigningKey::generate(Alg::Es256, kid)
+}
+
+/// An issuer that has only `new` left, a session whose keys are from before and no longer fresh, and the token of `old`
+/// that it accepted.
+fn replaced(old: &SigningKey, new: &SigningKey) -> (Issuer, Client, String) {
+    let issuer = Issuer::start();
+    issuer.publish(&[old]);
+    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s")]).connect();
+    let remembered = token(old, issuer.url());
+    accepted(&mut client, &remembered);
+    issuer.publish(&[new]);
+    sleep(ms(1100));
+    (issuer, client, remembered)
 }
 
 #[test]
@@ -52,13 +66,7 @@ fn a_withdrawn_key_stops_verifying_at_the_refresh_that_drops_it() {
 #[test]
 fn a_withdrawn_key_stops_verifying_when_its_ttl_is_over() {
     let (old, new) = (es256("old"), es256("new"));
-    let issuer = Issuer::start();
-    issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s")]).connect();
-    let remembered = token(&old, issuer.url());
-    accepted(&mut client, &remembered);
-    issuer.publish(&[&new]);
-    sleep(ms(1100));
+    let (issuer, mut client, remembered) = replaced(&old, &new);
     key_unknown(&mut client, &remembered);
     assert_eq!(issuer.requests().jwks, 2, "keys that were fetched this moment are not fetched again for a lost key");
 }
@@ -66,13 +74,7 @@ fn a_withdrawn_key_stops_verifying_when_its_ttl_is_over() {
 #[test]
 fn a_key_replaced_under_its_name_stops_verifying() {
     let (old, new) = (es256("same"), es256("same"));
-    let issuer = Issuer::start();
-    issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s")]).connect();
-    let remembered = token(&old, issuer.url());
-    accepted(&mut client, &remembered);
-    issuer.publish(&[&new]);
-    sleep(ms(1100));
+    let (issuer, mut client, remembered) = replaced(&old, &new);
     refused(&mut client, &remembered, "28000", "signature invalid", "");
     accepted(&mut client, &token(&new, issuer.url()));
 }
