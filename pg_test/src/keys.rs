@@ -276,6 +276,13 @@ pub fn claims(iss: &str, sub: &str) -> Value {
     json!({ "iss": iss, "sub": sub, "aud": "app", "iat": now, "exp": now + 3600 })
 }
 
+/// The same with more claims, or others.
+pub fn claims_with(iss: &str, sub: &str, more: &Value) -> Value {
+    let mut all = claims(iss, sub);
+    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    all
+}
+
 /// The time as a NumericDate: seconds since 1970.
 pub fn now() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");

@@ -16,12 +16,13 @@ pub mod node;
 pub mod oidc_provider;
 pub mod raw;
 pub mod readme;
+pub mod sql;
 pub mod tls;
 
 pub use cluster::Cluster;
 pub use error::{PgError, pg_error};
 pub use issuer::{Document, Fault, Issuer, Requests};
-pub use keys::{Alg, SigningKey, claims, jwks, now};
+pub use keys::{Alg, SigningKey, claims, claims_with, jwks, now};
 pub use oidc_provider::{Decision, OidcProvider, Tokens};
 pub use raw::{Credentials, RawClient, Refused};
 pub use tls::{Authority, Certificate, Validity};

@@ -7,6 +7,15 @@ use serde_json::json;
 
 use crate::{PgError, SigningKey, claims, pg_error};
 
+/// The extension, and a note each of alice's and bob's in a table under RLS.
+pub const NOTES: &str = "
+    CREATE EXTENSION pg_jwks;
+    CREATE TABLE note (owner text);
+    INSERT INTO note VALUES ('alice'), ('bob');
+    ALTER TABLE note ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY own_notes ON note USING (owner = auth.user_id());
+    GRANT SELECT ON note TO PUBLIC;";
+
 /// Another number with each call.
 pub fn unique() -> usize {
     static COUNT: AtomicUsize = AtomicUsize::new(0);

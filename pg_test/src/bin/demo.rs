@@ -1,6 +1,6 @@
 //! `make demo`: pg_jwks on a throwaway server, with a real issuer, a table under RLS and two users.
 
-use pg_test::{Alg, Cluster, Issuer, SigningKey, claims, now, pg_error};
+use pg_test::{Alg, Cluster, Issuer, SigningKey, claims, claims_with, now, pg_error};
 use postgres::Client;
 use serde_json::json;
 
@@ -44,11 +44,7 @@ fn main() {
     println!("Without a token it gives");
     print_notes(&mut app);
 
-    let claimed = |change: serde_json::Value| {
-        let mut claims = claims(issuer.url(), "alice");
-        claims.as_object_mut().expect("claims are an object").extend(change.as_object().expect("an object").clone());
-        claims
-    };
+    let claimed = |change: serde_json::Value| claims_with(issuer.url(), "alice", &change);
     let stranger = SigningKey::generate(Alg::Rs256, "key-1");
     println!("\nWhat is refused, and how it reads:");
     for (what, token) in [

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pg_test::cluster::Options;
-use pg_test::login::unique;
+use pg_test::login::{NOTES, unique};
 use pg_test::{Cluster, Issuer, PgError, pg_error};
 use postgres::Client;
 
@@ -31,14 +31,7 @@ pub fn started(options: Options) -> Cluster {
 
 /// Creates the extension and a table under RLS.
 pub fn install(cluster: &Cluster, db: &str) {
-    let schema = "
-        CREATE EXTENSION pg_jwks;
-        CREATE TABLE note (owner text);
-        INSERT INTO note VALUES ('alice'), ('bob');
-        ALTER TABLE note ENABLE ROW LEVEL SECURITY;
-        CREATE POLICY own_notes ON note USING (owner = auth.user_id());
-        GRANT SELECT ON note TO PUBLIC;";
-    cluster.connect("postgres", db).batch_execute(schema).expect("schema");
+    cluster.connect("postgres", db).batch_execute(NOTES).expect("schema");
 }
 
 /// One application.

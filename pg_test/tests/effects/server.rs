@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
+use pg_test::{Alg, Cluster, PgError, SigningKey, claims_with, jwks, pg_error};
 use postgres::Client;
-use postgres::types::FromSqlOwned;
 use serde_json::Value;
+
+pub use pg_test::sql::{refused, run, value};
 
 pub const ISSUER: &str = "https://issuer.test";
 
@@ -69,9 +70,7 @@ pub fn app(database: &str) -> Client {
 
 /// A good token of alice with more claims, or others.
 pub fn token(more: Value) -> String {
-    let mut all = claims(ISSUER, "alice");
-    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    KEY.sign(&all)
+    KEY.sign(&claims_with(ISSUER, "alice", &more))
 }
 
 pub fn try_init(client: &mut Client, token: &str, is_local: bool) -> Result<(), PgError> {
@@ -81,25 +80,4 @@ pub fn try_init(client: &mut Client, token: &str, is_local: bool) -> Result<(), 
 
 pub fn init(client: &mut Client, token: &str) {
     try_init(client, token, false).expect("a good token is accepted");
-}
-
-/// Runs statements that must succeed.
-#[track_caller]
-pub fn run(client: &mut Client, statements: &str) {
-    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
-}
-
-/// Runs statements that must fail.
-#[track_caller]
-pub fn refused(client: &mut Client, statements: &str) -> PgError {
-    match client.batch_execute(statements) {
-        Ok(()) => panic!("{statements} succeeded"),
-        Err(error) => pg_error(&error),
-    }
-}
-
-/// The one value of a query.
-#[track_caller]
-pub fn value<T: FromSqlOwned>(client: &mut Client, query: &str) -> T {
-    client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
 }

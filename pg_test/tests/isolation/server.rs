@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
+use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, sql};
 use postgres::Client;
 use postgres::types::FromSqlOwned;
 
@@ -149,20 +149,17 @@ pub struct Session {
 impl Session {
     #[track_caller]
     pub fn run(&mut self, statements: &str) {
-        self.client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+        sql::run(&mut self.client, statements);
     }
 
     #[track_caller]
     pub fn refused(&mut self, statements: &str) -> PgError {
-        match self.client.batch_execute(statements) {
-            Ok(()) => panic!("{statements} succeeded"),
-            Err(error) => pg_error(&error),
-        }
+        sql::refused(&mut self.client, statements)
     }
 
     #[track_caller]
     pub fn value<T: FromSqlOwned>(&mut self, query: &str) -> T {
-        self.client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+        sql::value(&mut self.client, query)
     }
 
     /// The first column of a query, as text.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use pg_test::login::unique;
+use pg_test::login::{NOTES, unique};
 use pg_test::{Cluster, Issuer, PgError, pg_error};
 use postgres::Client;
 
@@ -15,14 +15,7 @@ pub static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
         .setting("pg_jwks.allow_insecure_http", "on")
         .setting("pg_jwks.audience", "app")
         .start();
-    let schema = "
-        CREATE EXTENSION pg_jwks;
-        CREATE TABLE note (owner text);
-        INSERT INTO note VALUES ('alice'), ('bob');
-        ALTER TABLE note ENABLE ROW LEVEL SECURITY;
-        CREATE POLICY own_notes ON note USING (owner = auth.user_id());
-        GRANT SELECT ON note TO PUBLIC;";
-    cluster.client().batch_execute(schema).expect("schema");
+    cluster.client().batch_execute(NOTES).expect("schema");
     cluster
 });
 

@@ -1,15 +1,13 @@
 //! `pg_jwks.providers`: several issuers, each with settings of its own.
 
-use pg_test::{Alg, Issuer, SigningKey, claims, jwks};
+use pg_test::{Alg, Issuer, SigningKey, claims, claims_with, jwks};
 use serde_json::{Value, json};
 
 use crate::app::{App, CLUSTER, accepted, refused, token, unavailable};
 
 /// Alice's claims with changes.
 fn changed(iss: &str, changes: Value) -> Value {
-    let mut claims = claims(iss, "alice");
-    claims.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
-    claims
+    claims_with(iss, "alice", &changes)
 }
 
 fn app_with(providers: &Value, settings: &[(&str, &str)]) -> App {

@@ -122,13 +122,7 @@ fn another_claim_can_say_who_logs_in() {
     if !has_oauth() {
         return;
     }
-    let cluster = asking(
-        options()
-            .setting("pg_jwks.issuer", ISSUER)
-            .setting("pg_jwks.jwks", &pg_test::jwks(&[&KEY]).to_string())
-            .setting("pg_jwks.authn_claim", "account.id"),
-        ISSUER,
-    );
+    let cluster = asking(of_key().setting("pg_jwks.authn_claim", "account.id"), ISSUER);
     cluster.client().batch_execute("CREATE ROLE \"42\" LOGIN").expect("CREATE ROLE");
     for id in [json!(42), json!("42")] {
         let token = token_with(json!({ "account": { "id": id } }));
@@ -146,13 +140,7 @@ fn a_login_can_be_read_only() {
     if !has_oauth() {
         return;
     }
-    let cluster = asking(
-        options()
-            .setting("pg_jwks.issuer", ISSUER)
-            .setting("pg_jwks.jwks", &pg_test::jwks(&[&KEY]).to_string())
-            .setting("pg_jwks.read_only_claim", "read_only"),
-        ISSUER,
-    );
+    let cluster = asking(of_key().setting("pg_jwks.read_only_claim", "read_only"), ISSUER);
     let connect = |token: String| {
         let parameters =
             [("user", "alice"), ("database", "named"), ("options", "-c default_transaction_read_only=off")];

@@ -170,11 +170,9 @@ fn superusers_log_in_where_that_is_allowed() {
     if !has_oauth() {
         return;
     }
-    let settings =
-        || options().setting("pg_jwks.issuer", ISSUER).setting("pg_jwks.jwks", &pg_test::jwks(&[&KEY]).to_string());
     let token = token_with(json!({ "sub": "postgres" }));
     for (allowed, superuser) in [("off", None), ("on", Some("on"))] {
-        let cluster = asking(settings().setting("pg_jwks.allow_superuser_login", allowed), ISSUER);
+        let cluster = asking(of_key().setting("pg_jwks.allow_superuser_login", allowed), ISSUER);
         let session = RawClient::connect(&cluster, "postgres", "named", Credentials::Bearer(&token));
         let is_superuser = session.ok().and_then(|mut session| session.value("SHOW is_superuser"));
         assert_eq!(is_superuser.as_deref(), superuser, "{allowed}");
@@ -187,13 +185,7 @@ fn an_id_token_is_refused_where_access_tokens_are_asked_for() {
     if !has_oauth() {
         return;
     }
-    let cluster = asking(
-        options()
-            .setting("pg_jwks.issuer", ISSUER)
-            .setting("pg_jwks.jwks", &pg_test::jwks(&[&KEY]).to_string())
-            .setting("pg_jwks.token_type", "access"),
-        ISSUER,
-    );
+    let cluster = asking(of_key().setting("pg_jwks.token_type", "access"), ISSUER);
     let mark = cluster.log_mark();
     let token = KEY.sign(&good());
     RawClient::connect(&cluster, "alice", "named", Credentials::Bearer(&token)).err().expect("an ID token");
@@ -245,13 +237,7 @@ fn refusals_are_counted_and_audited() {
     if !has_oauth() {
         return;
     }
-    let cluster = asking(
-        options()
-            .setting("shared_preload_libraries", "pg_jwks")
-            .setting("pg_jwks.issuer", ISSUER)
-            .setting("pg_jwks.jwks", &pg_test::jwks(&[&KEY]).to_string()),
-        ISSUER,
-    );
+    let cluster = asking(of_key().setting("shared_preload_libraries", "pg_jwks"), ISSUER);
     let mark = cluster.log_mark();
     let expired = token_with(json!({ "exp": now() - 1000 }));
     for _ in 0..30 {

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pg_test::cluster::{LogMark, Options, installed_major_version};
-use pg_test::{Alg, Cluster, Credentials, Issuer, PgError, RawClient, Refused, SigningKey, claims, jwks};
+use pg_test::{Alg, Cluster, Credentials, Issuer, PgError, RawClient, Refused, SigningKey, claims_with, jwks};
 use postgres::Client;
 use serde_json::{Value, json};
 
@@ -63,6 +63,11 @@ pub fn options() -> Options {
         .setting("max_parallel_workers", "64")
         .setting("max_connections", "250")
         .setting("autovacuum", "off")
+}
+
+/// The settings of a server that has the key of [`ISSUER`].
+pub fn of_key() -> Options {
+    options().setting("pg_jwks.issuer", ISSUER).setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
 }
 
 /// The settings of a server that has the keys of `issuer`.
@@ -123,10 +128,9 @@ pub fn good() -> Value {
 
 /// Good claims with these instead; null ones are left out.
 pub fn with(changes: Value) -> Value {
-    let mut all = claims(ISSUER, "alice");
+    let mut all = claims_with(ISSUER, "alice", &changes);
     let object = all.as_object_mut().expect("an object");
-    object.insert("scope".into(), json!("login"));
-    object.extend(changes.as_object().expect("an object").clone());
+    object.entry("scope").or_insert_with(|| json!("login"));
     object.retain(|_, value| !value.is_null());
     all
 }

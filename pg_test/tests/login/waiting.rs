@@ -25,6 +25,13 @@ fn log_in(cluster: &Cluster, token: &str) -> Result<RawClient, Refused> {
     RawClient::connect(cluster, "alice", "named", Credentials::Bearer(token))
 }
 
+/// A provider and its key.
+fn provider() -> (Issuer, SigningKey) {
+    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
+    issuer.publish(&[&key]);
+    (issuer, key)
+}
+
 /// Preloaded and not.
 fn both(issuer: &Issuer) -> [(&'static str, Options); 2] {
     [("preloaded", preloaded(issuer)), ("not preloaded", of_issuer(issuer))]
@@ -67,8 +74,7 @@ fn the_shared_keys_serve_while_the_provider_is_down() {
     if !has_oauth() {
         return;
     }
-    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
-    issuer.publish(&[&key]);
+    let (issuer, key) = provider();
     let cluster = asking(preloaded(&issuer), issuer.url());
     log_in(&cluster, &token(&key, &issuer, "alice")).expect("a good token");
     let requests = issuer.requests();
@@ -87,8 +93,7 @@ fn a_provider_that_is_down_is_in_the_log() {
     if !has_oauth() {
         return;
     }
-    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
-    issuer.publish(&[&key]);
+    let (issuer, key) = provider();
     issuer.set_fault(Fault::Refuse);
     for (what, options) in both(&issuer) {
         let cluster = asking(options, issuer.url());
@@ -105,8 +110,7 @@ fn the_wait_for_a_provider_that_hangs_is_bounded() {
     if !has_oauth() {
         return;
     }
-    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
-    issuer.publish(&[&key]);
+    let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
     for (what, options) in both(&issuer) {
         // The worker may have begun before the session.
@@ -128,8 +132,7 @@ fn authentication_timeout_ends_the_wait() {
     if !has_oauth() {
         return;
     }
-    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
-    issuer.publish(&[&key]);
+    let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
     for (what, options) in both(&issuer) {
         let options = options.setting("pg_jwks.fetch_timeout", "30s").setting("authentication_timeout", "2s");
@@ -158,8 +161,7 @@ fn a_shutdown_ends_the_wait() {
     if !has_oauth() {
         return;
     }
-    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
-    issuer.publish(&[&key]);
+    let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
     for (what, options) in both(&issuer) {
         let cluster = asking(options.setting("pg_jwks.fetch_timeout", "30s"), issuer.url());
@@ -193,8 +195,7 @@ fn two_hundred_logins_on_a_cold_cache_get_in_with_one_fetch() {
         return;
     }
     const LOGINS: usize = 200;
-    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
-    issuer.publish(&[&key]);
+    let (issuer, key) = provider();
     // Until all of them wait.
     issuer.set_fault(Fault::Hang);
     let long = preloaded(&issuer).setting("pg_jwks.fetch_timeout", "60s").setting("authentication_timeout", "120s");

@@ -7,6 +7,8 @@ use postgres::Client;
 use postgres::types::Type;
 use serde_json::json;
 
+pub use pg_test::sql::run;
+
 const ISSUER: &str = "https://issuer.test";
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
@@ -72,8 +74,4 @@ pub fn seen(client: &mut Client) -> Vec<String> {
 /// The server process that works for the client.
 pub fn backend(client: &mut Client) -> i32 {
     client.query_typed("SELECT pg_backend_pid()", &[]).expect("a query")[0].get(0)
-}
-
-pub fn run(client: &mut Client, statements: &str) {
-    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use pg_test::{claims, now};
+use pg_test::{claims, claims_with, now};
 use postgres::{Client, NoTls};
 use serde_json::json;
 
@@ -53,10 +53,9 @@ fn marked(sub: &str) -> serde_json::Value {
 
 /// Tokens of all kinds, good ones first.
 fn tokens(secrets: &mut Secrets) -> (Vec<String>, Vec<String>) {
-    let with = |more: serde_json::Value| {
-        let mut claims = marked("alice");
-        claims.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        claims
+    let with = |mut more: serde_json::Value| {
+        more["secret"] = json!(MARK);
+        claims_with(ISSUER, "alice", &more)
     };
     let good = vec![
         KEY.sign(&marked("alice")),

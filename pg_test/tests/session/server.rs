@@ -2,10 +2,12 @@
 
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, now, pg_error};
+use pg_test::{Alg, Cluster, SigningKey, claims, claims_with, jwks, now};
 use postgres::Client;
-use postgres::types::FromSqlOwned;
 use serde_json::{Value, json};
+
+pub use pg_test::login::init as try_init;
+pub use pg_test::sql::{refused, run, value};
 
 /// The issuer of good tokens.
 pub const ISSUER: &str = "https://issuer.test";
@@ -109,9 +111,7 @@ pub fn token(sub: &str) -> String {
 
 /// A good token with more claims, or others.
 pub fn token_with(more: Value) -> String {
-    let mut all = claims(ISSUER, "alice");
-    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    KEY.sign(&all)
+    KEY.sign(&claims_with(ISSUER, "alice", &more))
 }
 
 /// A good token for some seconds.
@@ -134,32 +134,9 @@ pub fn local_init_statement(token: &str) -> String {
     format!("SELECT auth.jwt_session_init('{token}', true)")
 }
 
-/// Makes the token the session's identity.
-pub fn try_init(client: &mut Client, token: &str) -> Result<(), PgError> {
-    client.execute("SELECT auth.jwt_session_init($1)", &[&token]).map(drop).map_err(|error| pg_error(&error))
-}
-
 /// Makes `sub` the session's identity.
 pub fn init(client: &mut Client, sub: &str) {
     try_init(client, &token(sub)).expect("a good token is accepted");
-}
-
-/// Runs statements that must succeed.
-pub fn run(client: &mut Client, statements: &str) {
-    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
-}
-
-/// Runs statements that must fail.
-pub fn refused(client: &mut Client, statements: &str) -> PgError {
-    match client.batch_execute(statements) {
-        Ok(()) => panic!("{statements} succeeded"),
-        Err(error) => pg_error(&error),
-    }
-}
-
-/// The one value of a query.
-pub fn value<T: FromSqlOwned>(client: &mut Client, query: &str) -> T {
-    client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
 }
 
 /// Who the session says it is; all ways to ask must agree.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use pg_test::{Alg, SigningKey, claims, jwks, keys, now};
+use pg_test::{Alg, SigningKey, claims, claims_with, jwks, keys, now};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -38,10 +38,8 @@ pub fn app(settings: &[(&str, &str)]) -> App {
 
 /// Good claims with these instead; null ones are left out.
 fn with(changes: Value) -> Value {
-    let mut claims = claims(ISS, "alice");
-    let object = claims.as_object_mut().expect("an object");
-    object.extend(changes.as_object().expect("an object").clone());
-    object.retain(|_, value| !value.is_null());
+    let mut claims = claims_with(ISS, "alice", &changes);
+    claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
     claims
 }
 

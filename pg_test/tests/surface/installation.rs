@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use pg_test::{PgError, pg_error};
+use pg_test::sql;
 use postgres::Client;
 
 use crate::app::{App, CLUSTER, accepted, refused, token};
@@ -16,10 +16,6 @@ fn database(name: &str) -> (App, Client) {
     CLUSTER.client().batch_execute(&create).expect("CREATE DATABASE");
     let client = CLUSTER.connect(owner.role(), name);
     (owner, client)
-}
-
-fn fails(client: &mut Client, statement: &str) -> PgError {
-    pg_error(&client.batch_execute(statement).expect_err(statement))
 }
 
 fn functions(client: &mut Client) -> i64 {
@@ -39,15 +35,15 @@ fn an_owner_of_a_database_can_install_and_remove_it() {
     client.batch_execute("CREATE EXTENSION pg_jwks; DROP SCHEMA auth CASCADE").expect("once more");
     assert_eq!(functions(&mut client), 0);
     let mut plain = CLUSTER.connect(App::new(&[]).role(), "owned");
-    assert_eq!(fails(&mut plain, "CREATE EXTENSION pg_jwks").sqlstate, "42501");
+    assert_eq!(sql::refused(&mut plain, "CREATE EXTENSION pg_jwks").sqlstate, "42501");
 }
 
 #[test]
 fn it_stays_in_its_schema() {
     let (_owner, mut client) = database("schemas");
-    assert_eq!(fails(&mut client, "CREATE EXTENSION pg_jwks SCHEMA public").sqlstate, "0A000");
+    assert_eq!(sql::refused(&mut client, "CREATE EXTENSION pg_jwks SCHEMA public").sqlstate, "0A000");
     client.batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
-    assert_eq!(fails(&mut client, "ALTER EXTENSION pg_jwks SET SCHEMA public").sqlstate, "0A000");
+    assert_eq!(sql::refused(&mut client, "ALTER EXTENSION pg_jwks SET SCHEMA public").sqlstate, "0A000");
 }
 
 #[test]
@@ -59,7 +55,7 @@ fn a_function_that_somebody_else_made_stops_the_installation() {
     ] {
         let (_owner, mut client) = database(database_name);
         client.batch_execute(&format!("CREATE SCHEMA auth; CREATE FUNCTION {function}")).expect("a function");
-        let error = fails(&mut client, "CREATE EXTENSION pg_jwks");
+        let error = sql::refused(&mut client, "CREATE EXTENSION pg_jwks");
         assert_eq!(error.sqlstate, "42723", "{error:?}");
         let own = i64::from(function.starts_with("auth."));
         assert_eq!(functions(&mut client), own, "nothing of the extension is left");
@@ -74,10 +70,10 @@ fn a_function_that_somebody_else_made_stops_the_installation() {
 fn it_needs_plpgsql() {
     let (_owner, mut client) = database("no_plpgsql");
     CLUSTER.connect("postgres", "no_plpgsql").batch_execute("DROP EXTENSION plpgsql").expect("nothing uses it");
-    let error = fails(&mut client, "CREATE EXTENSION pg_jwks");
+    let error = sql::refused(&mut client, "CREATE EXTENSION pg_jwks");
     assert_eq!((&*error.sqlstate, &*error.message), ("42704", "required extension \"plpgsql\" is not installed"));
     client.batch_execute("CREATE EXTENSION pg_jwks CASCADE").expect("both are trusted");
-    assert_eq!(fails(&mut client, "DROP EXTENSION plpgsql").sqlstate, "2BP01");
+    assert_eq!(sql::refused(&mut client, "DROP EXTENSION plpgsql").sqlstate, "2BP01");
 }
 
 #[test]
@@ -87,7 +83,7 @@ fn it_is_not_removed_while_policies_use_it() {
                   CREATE POLICY p ON t USING (owner = auth.user_id())";
     client.batch_execute(schema).expect("schema");
     for statement in ["DROP EXTENSION pg_jwks", "DROP SCHEMA auth", "DROP FUNCTION auth.user_id()"] {
-        assert_eq!(fails(&mut client, statement).sqlstate, "2BP01", "{statement}");
+        assert_eq!(sql::refused(&mut client, statement).sqlstate, "2BP01", "{statement}");
     }
 }
 

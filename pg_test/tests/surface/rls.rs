@@ -1,6 +1,7 @@
 //! Row-level security for two users of one plain role, from reading to WITH CHECK.
 
-use pg_test::{PgError, SigningKey, claims, jwks, pg_error};
+use pg_test::sql::refused;
+use pg_test::{SigningKey, claims, jwks};
 use postgres::Client;
 
 use crate::app::{App, CLUSTER, init};
@@ -32,10 +33,6 @@ fn ids(client: &mut Client, query: &str) -> Vec<i32> {
     ids
 }
 
-fn error(client: &mut Client, statement: &str) -> PgError {
-    pg_error(&client.batch_execute(statement).expect_err(statement))
-}
-
 #[test]
 fn each_user_reads_and_writes_own_rows_only() {
     let mut client = tasks("task");
@@ -44,14 +41,14 @@ fn each_user_reads_and_writes_own_rows_only() {
     assert_eq!(client.execute("UPDATE task SET body = 'x'", &[]).expect("UPDATE"), 0);
     assert_eq!(client.execute("DELETE FROM task", &[]).expect("DELETE"), 0);
     // Without identity the default is NULL, which the column refuses before the policy is asked.
-    assert!(["23502", "42501"].contains(&&*error(&mut client, "INSERT INTO task (id) VALUES (3)").sqlstate));
-    assert_eq!(error(&mut client, "INSERT INTO task VALUES (3, 'alice')").sqlstate, "42501");
+    assert!(["23502", "42501"].contains(&&*refused(&mut client, "INSERT INTO task (id) VALUES (3)").sqlstate));
+    assert_eq!(refused(&mut client, "INSERT INTO task VALUES (3, 'alice')").sqlstate, "42501");
 
     log_in(&mut client, &KEY, "alice");
     assert_eq!(ids(&mut client, all), [1]);
     client.batch_execute("INSERT INTO task (id, body) VALUES (3, 'mine')").expect("an own row");
-    assert_eq!(error(&mut client, "INSERT INTO task VALUES (4, 'bob')").sqlstate, "42501");
-    assert_eq!(error(&mut client, "UPDATE task SET owner = 'bob' WHERE id = 3").sqlstate, "42501");
+    assert_eq!(refused(&mut client, "INSERT INTO task VALUES (4, 'bob')").sqlstate, "42501");
+    assert_eq!(refused(&mut client, "UPDATE task SET owner = 'bob' WHERE id = 3").sqlstate, "42501");
     assert_eq!(client.execute("UPDATE task SET body = 'x' WHERE id = 2", &[]).expect("UPDATE"), 0);
     assert_eq!(client.execute("DELETE FROM task WHERE id = 2", &[]).expect("DELETE"), 0);
     assert_eq!(ids(&mut client, "UPDATE task SET body = 'x' RETURNING id"), [1, 3]);
@@ -59,7 +56,7 @@ fn each_user_reads_and_writes_own_rows_only() {
     log_in(&mut client, &KEY, "bob");
     assert_eq!(ids(&mut client, all), [2]);
     assert_eq!(ids(&mut client, "DELETE FROM task RETURNING id"), [2]);
-    assert_eq!(error(&mut client, "INSERT INTO task VALUES (1, 'bob')").sqlstate, "23505", "a key is no secret");
+    assert_eq!(refused(&mut client, "INSERT INTO task VALUES (1, 'bob')").sqlstate, "23505", "a key is no secret");
 
     client.batch_execute("SELECT auth.jwt_session_clear()").expect("clear");
     assert_eq!(ids(&mut client, all), [] as [i32; 0]);

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
+use pg_test::{Alg, Cluster, SigningKey, claims_with, jwks};
 use postgres::Client;
 use serde_json::Value;
+
+pub use pg_test::sql::{refused, run};
 
 use crate::access::{Actor, Template};
 
@@ -91,11 +93,11 @@ pub fn major_version() -> u32 {
 
 /// A token of the actor, until then.
 fn token(actor: &Actor, end: Option<i64>) -> String {
-    let mut all = claims(ISSUER, actor.name);
     let own: Value = serde_json::from_str(actor.claims).expect("claims");
-    let object = all.as_object_mut().expect("an object");
-    object.extend(own.as_object().expect("an object").clone());
-    object.extend(end.map(|end| ("exp".to_owned(), end.into())));
+    let mut all = claims_with(ISSUER, actor.name, &own);
+    if let Some(end) = end {
+        all["exp"] = end.into();
+    }
     KEY.sign(&all)
 }
 
@@ -125,18 +127,6 @@ pub fn sign_in_locally(client: &mut Client, actor: &Actor) {
 /// Takes the identity away.
 pub fn sign_out(client: &mut Client) {
     run(client, "SELECT auth.jwt_session_clear()");
-}
-
-/// Runs statements that must succeed.
-#[track_caller]
-pub fn run(client: &mut Client, statements: &str) {
-    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
-}
-
-/// Runs statements that must fail.
-#[track_caller]
-pub fn refused(client: &mut Client, statements: &str) -> PgError {
-    pg_error(&client.batch_execute(statements).expect_err(statements))
 }
 
 /// The first column of a query, in order.

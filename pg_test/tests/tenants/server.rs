@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::Duration;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, pg_error};
+use pg_test::{Alg, Cluster, PgError, SigningKey, claims_with, jwks};
 use postgres::Client;
-use postgres::types::FromSqlOwned;
 use serde_json::{Value, json};
+
+pub use pg_test::sql::{refused, run, value};
 
 /// The issuer of good tokens.
 pub const ISSUER: &str = "https://issuer.test";
@@ -129,9 +130,7 @@ impl Database {
 
 /// A good token with more claims, or others.
 pub fn token_with(more: Value) -> String {
-    let mut all = claims(ISSUER, ALICE);
-    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    KEY.sign(&all)
+    KEY.sign(&claims_with(ISSUER, ALICE, &more))
 }
 
 /// A token of these claims alone.
@@ -147,27 +146,6 @@ pub fn init_with(client: &mut Client, more: Value) {
 /// Makes `sub` the session's identity.
 pub fn init(client: &mut Client, sub: &str) {
     init_with(client, json!({ "sub": sub }));
-}
-
-/// Runs statements that must succeed.
-#[track_caller]
-pub fn run(client: &mut Client, statements: &str) {
-    client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
-}
-
-/// Runs statements that must fail.
-#[track_caller]
-pub fn refused(client: &mut Client, statements: &str) -> PgError {
-    match client.batch_execute(statements) {
-        Ok(()) => panic!("{statements} succeeded"),
-        Err(error) => pg_error(&error),
-    }
-}
-
-/// The one value of a query.
-#[track_caller]
-pub fn value<T: FromSqlOwned>(client: &mut Client, query: &str) -> T {
-    client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
 }
 
 /// The current tenant as text.
