@@ -8,14 +8,14 @@ fn main() {
     if env::var_os("CARGO_FEATURE_PG18").is_none() {
         return;
     }
-    println!("cargo:rerun-if-changed=src/oauth/validator.c");
+    println!("cargo:rerun-if-changed=src/login/validator.c");
     println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
     let pg_config = env::var_os("PGRX_PG_CONFIG_PATH").expect("PGRX_PG_CONFIG_PATH is not set: use make build");
     let output = Command::new(&pg_config).arg("--includedir-server").output().expect("pg_config runs");
     assert!(output.status.success(), "pg_config --includedir-server failed");
     let headers = String::from_utf8(output.stdout).expect("the path of the server's headers is UTF-8");
     cc::Build::new()
-        .file("src/oauth/validator.c")
+        .file("src/login/validator.c")
         .define("_GNU_SOURCE", None)
         // Warnings about the server's headers are not ours to mend.
         .flag(format!("-isystem{}", headers.trim()))

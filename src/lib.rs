@@ -1,33 +1,34 @@
 //! pg_jwks: verified JWT identities for PostgreSQL row-level security.
 //!
-//! The verification itself is in the crate `pg_jwks_core`. This crate is its PostgreSQL edge, and arrows run one way:
-//! core ← settings ← keys, session ← tenant, oauth ← api.
+//! The verification itself is in the crate `pg_jwks_core`, which knows nothing of PostgreSQL. This crate is its
+//! PostgreSQL edge. Each room uses those above it only:
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | `core/` | tokens, keys, policy and verification, pure |
+//! | `pg` | PostgreSQL's own things, each wrapped once |
+//! | `settings` | every setting `pg_jwks.*`, its checks, and one typed snapshot of them |
+//! | `telemetry` | the audit log, the counters, and a server log without secrets |
+//! | `keys` | the issuers' keys: read, fetched and kept |
+//! | `identity` | who the session is |
+//! | `tenant` | to which tenants the identity belongs |
+//! | `enforcement` | what the identity may do, held at each statement |
+//! | `login` | logging in to PostgreSQL with a token |
+//! | `functions` | the SQL functions |
 //!
 //! The SQL that the extension installs is `sql/pg_jwks--VERSION.sql`.
 
-mod admin;
-mod api;
-mod assignment;
-mod audit;
-mod backend_local;
-mod claim_variables;
-mod clock;
-mod hooks;
+mod enforcement;
+mod functions;
 mod identity;
 mod keys;
-#[cfg(feature = "pg18")]
-mod oauth;
-mod privileges;
-mod readers;
-mod report;
-mod request_claims;
-mod session;
+mod login;
+mod pg;
 mod settings;
-mod statements;
-mod statistics;
+mod telemetry;
 mod tenant;
-mod verification;
 
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 pgrx::pg_module_magic!();
@@ -37,11 +38,23 @@ pgrx::pg_module_magic!();
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
-    session::define();
+    identity::session::define();
     tenant::define();
     settings::reserve_prefix();
-    claim_variables::define();
-    hooks::install();
-    statements::watch();
-    hooks::share_keys();
+    identity::claim_settings::define();
+    telemetry::log::install();
+    enforcement::statements::watch();
+    // SAFETY: plain reads of flags. A single-user server has no background workers.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress && pg_sys::IsPostmasterEnvironment } {
+        share();
+    }
+}
+
+/// What only the postmaster can set up, for all processes of the cluster.
+fn share() {
+    if let Err(error) = telemetry::counters::share() {
+        error!("pg_jwks: no memory for counters: {error}");
+    }
+    keys::share();
+    identity::verification::warm_up();
 }

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pg_jwks_core::jwks::{KeySet, Origin as Trust};
+use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
 
-use super::location::{Location, Origin};
+use super::location::Origin;
 use super::shared::{Shared, SlotId, State, Want};
 
 /// What this backend has parsed of an origin's slot.
@@ -149,15 +149,7 @@ fn synced(shared: Shared, origin: &Origin, now: Timestamp, generation: u64, befo
 }
 
 fn parsed(origin: &Origin, document: &[u8]) -> Option<Arc<KeySet>> {
-    KeySet::parse(document, trust(&origin.location)).ok().map(Arc::new)
-}
-
-/// How far the documents of a location are trusted.
-pub fn trust(location: &Location) -> Trust {
-    match location {
-        Location::File(_) => Trust::Local,
-        Location::Url(_) | Location::Discovery(_) => Trust::Network,
-    }
+    KeySet::parse(document, origin.location.trust()).ok().map(Arc::new)
 }
 
 /// Asks the worker, and waits for its answer unless it has lately failed to give one. The entry is not borrowed during

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
-use pg_jwks_core::token_cache::digest;
+use pg_jwks_core::digest::digest;
 use serde::{Deserialize, Serialize};
 
 use super::location::{Location, Origin};

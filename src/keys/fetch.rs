@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
-use pg_jwks_core::jwks::{KeySet, Origin as Trust};
+use pg_jwks_core::cache::http_caching;
+use pg_jwks_core::discovery;
+use pg_jwks_core::jose::jwks::{KeySet, Origin as Trust};
 use pg_jwks_core::time::Span;
-use pg_jwks_core::{discovery, http_caching};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::cluster::trust;
 use super::location::{Location, Origin};
 use crate::settings::Network;
+use crate::settings::certificates::certificates;
 
 /// What a fetch brought.
 pub struct Fetched {
@@ -50,7 +49,7 @@ pub fn fetch(origin: &Origin, validators: &Validators) -> Result<Outcome, String
     match &origin.location {
         Location::File(path) => {
             let document = read_file(path)?;
-            let keys = KeySet::parse(&document, trust(&origin.location))?;
+            let keys = KeySet::parse(&document, origin.location.trust())?;
             Ok(Outcome::Fetched(Fetched { keys, document, max_age: None, validators: Validators::default() }))
         }
         Location::Url(url) => Http::new(&origin.network, url)?.keys(url, validators),
@@ -207,15 +206,10 @@ fn freshness_by_dates(expires: &str, date: Option<&str>) -> Option<Span> {
     Some(Span::from_seconds(i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
 }
 
-/// The certificates of a PEM file.
-pub fn trust_roots(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect()
-}
-
 fn all_trust_roots(network: &Network) -> Result<Vec<Certificate<'static>>, String> {
     let mut roots = rustls_native_certs::load_native_certs().certs;
     if let Some(path) = &network.ca_file {
-        roots.extend(trust_roots(&read_file(path).map_err(|error| format!("pg_jwks.ca_file: {error}"))?));
+        roots.extend(certificates(&read_file(path).map_err(|error| format!("pg_jwks.ca_file: {error}"))?));
     }
     Ok(roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect())
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pg_jwks_core::freshness::Limits;
-use pg_jwks_core::policy::Source;
+use pg_jwks_core::cache::freshness::Limits;
+use pg_jwks_core::jose::jwks::Origin as Trust;
+use pg_jwks_core::policy::provider::Source;
 use pg_jwks_core::time::Span;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,14 @@ impl Location {
             Source::Url(url) => Some(Self::Url(url.clone())),
             Source::Discovery(issuer) => Some(Self::Discovery(issuer.clone())),
             Source::Inline(_) | Source::Unset => None,
+        }
+    }
+
+    /// How far the documents from there are trusted.
+    pub fn trust(&self) -> Trust {
+        match self {
+            Self::File(_) => Trust::Local,
+            Self::Url(_) | Self::Discovery(_) => Trust::Network,
         }
     }
 

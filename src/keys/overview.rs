@@ -1,7 +1,7 @@
 //! What `auth.jwks()` shows, and `auth.jwks_refresh()`.
 
-use pg_jwks_core::jwks::KeySet;
-use pg_jwks_core::policy::Source;
+use pg_jwks_core::jose::jwks::KeySet;
+use pg_jwks_core::policy::provider::Source;
 use pg_jwks_core::time::Timestamp;
 
 use super::location::{Location, Origin};

@@ -4,15 +4,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pg_jwks_core::freshness::{CachedKeys, Limits, Step};
-use pg_jwks_core::jwks::KeySet;
+use pg_jwks_core::cache::freshness::{CachedKeys, Limits, Step};
+use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::Timestamp;
 
 use super::fetch::Outcome;
 use super::location::Origin;
 use super::wait::{Ended, Fetching, Progress};
-use crate::clock;
-use crate::statistics::{count, counters};
+use crate::pg::clock;
+use crate::telemetry::counters::{count, counters};
 
 #[derive(Default)]
 struct Entry {

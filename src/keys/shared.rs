@@ -8,11 +8,10 @@ mod memory;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use pg_jwks_core::shared_cache::{self, Times};
+use pg_jwks_core::cache::shared_cache::{self, Times};
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::pg_sys;
 
-use super::wait::wait_event;
 use memory::{Guarded, MAX_DESCRIPTOR, MAX_SLOTS, Slot};
 pub use memory::{request, startup};
 
@@ -382,4 +381,21 @@ fn hurry_postmaster() {
     unsafe {
         libc::kill(pg_sys::PostmasterPid, libc::SIGUSR1);
     }
+}
+
+/// The wait event of a backend that waits for keys of the worker; it has a name from PostgreSQL 17 on.
+fn wait_event() -> u32 {
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    {
+        thread_local! {
+            static EVENT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+        }
+        if EVENT.get() == 0 {
+            // SAFETY: the name is a literal; the same name gives the same event.
+            EVENT.set(unsafe { pg_sys::WaitEventExtensionNew(c"PgJwksKeys".as_ptr()) });
+        }
+        EVENT.get()
+    }
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    pg_sys::PG_WAIT_EXTENSION
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use pg_jwks_core::jwks::KeySet;
-use pg_jwks_core::policy::{Provider, Source};
+use pg_jwks_core::jose::jwks::KeySet;
+use pg_jwks_core::policy::provider::{Provider, Source};
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verify::{Keys, no_key_source};
+use pg_jwks_core::verification::verify::{Keys, no_key_source};
 
 use super::cluster;
 use super::location::{Location, Origin};

@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 
 use super::fetch::{Outcome, Validators, fetch};
 use super::location::Origin;
-use crate::clock;
+use crate::pg::clock;
 
 /// A fetch under way. Its thread touches nothing of PostgreSQL and ends by itself within the request's timeouts.
 pub struct Fetching {
@@ -116,23 +116,6 @@ impl Readiness {
             }
         }
     }
-}
-
-/// The wait event of a backend that waits for keys of the worker; it has a name from PostgreSQL 17 on.
-pub fn wait_event() -> u32 {
-    #[cfg(any(feature = "pg17", feature = "pg18"))]
-    {
-        thread_local! {
-            static EVENT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
-        }
-        if EVENT.get() == 0 {
-            // SAFETY: the name is a literal; the same name gives the same event.
-            EVENT.set(unsafe { pg_sys::WaitEventExtensionNew(c"PgJwksKeys".as_ptr()) });
-        }
-        EVENT.get()
-    }
-    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-    pg_sys::PG_WAIT_EXTENSION
 }
 
 /// All signals are blocked on this thread while this lives.

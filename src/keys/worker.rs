@@ -8,21 +8,21 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pg_jwks_core::freshness::CachedKeys;
-use pg_jwks_core::jwks::KeySet;
+use pg_jwks_core::cache::freshness::CachedKeys;
+use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::cluster::trust;
 use super::disk::{self, Stored};
 use super::fetch::{Fetched, Outcome, Validators};
 use super::location::{Location, Origin};
 use super::shared::{Published, Shared, SlotId, Want, shared};
 use super::wait::{Fetching, Progress};
-use crate::statistics::{count, counters};
-use crate::{clock, settings};
+use crate::pg::clock;
+use crate::settings;
+use crate::telemetry::counters::{count, counters};
 use entry::{Entry, Underway};
 
 /// After this time the postmaster starts the worker again when it ended.
@@ -174,7 +174,7 @@ impl Worker {
         let (state, document) = self.shared.state(id, 0)?;
         match document {
             Some(document) => {
-                if let Ok(keys) = KeySet::parse(&document, trust(&origin.location)) {
+                if let Ok(keys) = KeySet::parse(&document, origin.location.trust()) {
                     let (fetched, life) = (Timestamp::from_micros(state.fetched), Span::from_micros(state.life));
                     cached.restored(Arc::new(keys), fetched, life);
                 }
@@ -203,7 +203,7 @@ impl Worker {
             log!("pg_jwks: stored keys of {} are ignored: they are too old, or from the future", origin.location);
             return;
         }
-        if let Ok(keys) = KeySet::parse(&stored.document, trust(&origin.location))
+        if let Ok(keys) = KeySet::parse(&stored.document, origin.location.trust())
             && self.shared.publish(id, &stored.document, stored.fetched, stored.life) == Published::Yes
         {
             log!("pg_jwks: using stored keys of {}, fetched {} ago", origin.location, now.since(fetched));

@@ -4,18 +4,19 @@ use std::ffi::{CStr, c_char, c_void};
 use std::fs;
 use std::path::Path;
 
-use pg_jwks_core::algorithm::Algorithms;
 use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
-use pg_jwks_core::claim_variables;
 use pg_jwks_core::claims::ClaimPath;
-use pg_jwks_core::membership_table::MembershipTable;
-use pg_jwks_core::policy::{Audience, Source, check_scopes, list};
-use pg_jwks_core::providers::Providers;
-use pg_jwks_core::role_map::RoleMap;
+use pg_jwks_core::jose::algorithm::Algorithms;
+use pg_jwks_core::policy::claim_settings;
+use pg_jwks_core::policy::membership_table::MembershipTable;
+use pg_jwks_core::policy::provider::{Audience, Source, check_scopes, list};
+use pg_jwks_core::policy::providers::Providers;
+use pg_jwks_core::policy::role_map::RoleMap;
 use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
-use crate::report::refuse_setting;
+use super::certificates::certificates;
+use crate::pg::error::refuse_setting;
 
 /// A hook that accepts what its parser accepts. The parser's error is the DETAIL; the HINT is fixed.
 macro_rules! check_hook {
@@ -99,7 +100,7 @@ check_hook!(
 );
 check_hook!(
     claim_settings,
-    |text| claim_variables::parse(text).map(drop),
+    |text| claim_settings::parse(text).map(drop),
     "Use a list such as app.user_id=sub, app.tenant_id=org.id, request.jwt.claims=*."
 );
 check_hook!(ca_file, ca_file_problem, "Use the absolute path of a PEM file that the server can read.");
@@ -154,7 +155,7 @@ fn ca_file_problem(text: &str) -> Result<(), String> {
         return Err(format!("It is not a regular file of at most {MAX_DOCUMENT_BYTES} bytes."));
     }
     let pem = fs::read(path).map_err(|error| format!("The file cannot be read: {error}."))?;
-    match crate::keys::trust_roots(&pem).is_empty() {
+    match certificates(&pem).is_empty() {
         true => Err("The file has no certificate in PEM form.".into()),
         false => Ok(()),
     }

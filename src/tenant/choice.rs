@@ -12,9 +12,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
 use super::moment;
-use crate::assignment;
-use crate::backend_local::BackendLocal;
-use crate::report::refuse_setting;
+use crate::pg::backend_local::BackendLocal;
+use crate::pg::error::refuse_setting;
+use crate::pg::setting;
 
 /// The digest of a user's `iss` and `sub`.
 pub type Subject = [u8; 32];
@@ -62,12 +62,12 @@ pub fn set(subject: Subject, tenant: &[u8], is_local: bool) {
     };
     PENDING.set(Some(value.clone()));
     let _pending = ClearPending;
-    assignment::assign(NAME, Some(&value), is_local);
+    setting::assign(NAME, Some(&value), is_local);
 }
 
 /// Takes the choice back.
 pub fn clear(is_local: bool) {
-    assignment::assign(NAME, Some(c""), is_local);
+    setting::assign(NAME, Some(c""), is_local);
 }
 
 struct ClearPending;

@@ -4,10 +4,10 @@
 use std::ffi::{CStr, CString};
 
 use pg_jwks_core::claims;
-use pg_jwks_core::membership_table::quoted;
+use pg_jwks_core::policy::membership_table::quoted;
 use pgrx::{IntoDatum, pg_sys};
 
-use super::readers::text_datum;
+use crate::pg::datum::text_datum;
 
 /// A column and how it is compared.
 #[derive(Clone)]

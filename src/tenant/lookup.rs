@@ -4,14 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::ptr;
 
-use pg_jwks_core::membership_table::MembershipTable;
+use pg_jwks_core::policy::membership_table::MembershipTable;
 use pgrx::prelude::*;
 use pgrx::{FromDatum, PgTryBuilder, pg_sys};
 
-use super::Tenant;
 use super::as_owner::AsOwner;
 use super::column::Column;
-use crate::report;
+use super::{Tenant, error};
 
 /// A table that was found, and the plans to read it.
 struct Found {
@@ -46,7 +45,7 @@ pub fn tenants(table: &MembershipTable, sub: Option<&[u8]>, only: Option<&[u8]>)
         tenants
     })
     .catch_when(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, |error| match error {
-        pg_sys::panic::CaughtError::PostgresError(ref report) => report::raise_no_lookup(
+        pg_sys::panic::CaughtError::PostgresError(ref report) => error::raise_no_lookup(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             table,
             format!("Its owner reads it, and got the error: {}.", report.message()),
@@ -65,7 +64,7 @@ struct Looking;
 impl Looking {
     fn begin(table: &MembershipTable) -> Self {
         if LOOKING.replace(true) {
-            report::raise_no_lookup(
+            error::raise_no_lookup(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 table,
                 "Its rows depend on the current tenant themselves.".into(),
@@ -97,7 +96,7 @@ fn owner_of_found(table: &MembershipTable) -> pg_sys::Oid {
         unsafe { pg_sys::SPI_freeplan(plan) };
     }
     let cannot = |problem: String| -> ! {
-        report::raise_no_lookup(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, table, problem)
+        error::raise_no_lookup(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, table, problem)
     };
     let missing = || -> ! { cannot("It does not exist.".into()) };
     let (relation, locked) = loop {

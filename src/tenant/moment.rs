@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pgrx::pg_sys;
 
-use crate::session::Identity;
+use crate::identity::session::Identity;
 use crate::settings;
 
 unsafe extern "C-unwind" {

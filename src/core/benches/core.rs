@@ -16,8 +16,9 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ED25519, NOW, P256, P384, RSA, Server, Signer, Token};
-use pg_jwks_core::token_cache::{TokenCache, digest};
-use pg_jwks_core::verify::verify;
+use pg_jwks_core::cache::token_cache::TokenCache;
+use pg_jwks_core::digest::digest;
+use pg_jwks_core::verification::verify::verify;
 
 const ROUNDS: usize = 51;
 const ROUND: Duration = Duration::from_millis(5);

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::digest::{Digest, digest};
 use crate::time::Timestamp;
-use crate::token_cache::{Digest, digest};
 
 /// The members of a payload.
 #[derive(Clone, Debug, PartialEq)]

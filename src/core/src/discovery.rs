@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::policy::is_url;
+use crate::url::is_url;
 
 /// The URL of an issuer's discovery document (§4.1: a trailing slash of the issuer is removed first).
 pub fn document_url(issuer: &str) -> String {

@@ -10,28 +10,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod algorithm;
 pub mod bounds;
-pub mod claim_variables;
+pub mod cache;
 pub mod claims;
+pub mod digest;
 pub mod discovery;
-pub mod explain;
-pub mod freshness;
-pub mod http_caching;
+pub mod jose;
 pub mod json;
-pub mod jwks;
-pub mod key;
-pub mod login;
-pub mod membership_table;
-mod pem;
 pub mod policy;
-pub mod providers;
 pub mod redaction;
 pub mod rejection;
-pub mod role_map;
-pub mod shared_cache;
 pub mod time;
-pub mod token;
-pub mod token_cache;
-pub mod verify;
-pub mod warm_up;
+pub mod url;
+pub mod verification;

@@ -3,10 +3,10 @@
 mod common;
 
 use common::*;
-use pg_jwks_core::explain::Finding;
-use pg_jwks_core::policy::TokenType;
+use pg_jwks_core::policy::provider::TokenType;
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::Span;
+use pg_jwks_core::verification::explain::Finding;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -4,9 +4,9 @@ mod common;
 
 use common::*;
 use pg_jwks_core::bounds::MAX_TOKEN_BYTES;
+use pg_jwks_core::jose::token::Unverified;
 use pg_jwks_core::redaction::has_token;
 use pg_jwks_core::rejection::Reason;
-use pg_jwks_core::token::Unverified;
 use serde_json::json;
 
 fn reason(token: impl AsRef<[u8]>) -> Reason {

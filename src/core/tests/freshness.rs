@@ -5,8 +5,8 @@ mod common;
 use std::sync::{Arc, LazyLock};
 
 use common::*;
-use pg_jwks_core::freshness::{CachedKeys, Limits, Step};
-use pg_jwks_core::jwks::KeySet;
+use pg_jwks_core::cache::freshness::{CachedKeys, Limits, Step};
+use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
 use proptest::prelude::*;
 

@@ -5,9 +5,9 @@ mod common;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use common::*;
-use pg_jwks_core::algorithm::{Algorithm, KeyType};
 use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_KEYS};
-use pg_jwks_core::jwks::{KeySet, Origin};
+use pg_jwks_core::jose::algorithm::{Algorithm, KeyType};
+use pg_jwks_core::jose::jwks::{KeySet, Origin};
 use serde_json::{Value, json};
 
 fn parse(document: &str) -> Result<KeySet, String> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use common::*;
 use pg_jwks_core::bounds::MAX_CANDIDATE_KEYS;
-use pg_jwks_core::jwks::{KeySet, Origin};
-use pg_jwks_core::policy::Provider;
+use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::verify::{Keys, verify};
+use pg_jwks_core::verification::verify::{Keys, verify};
 use serde_json::{Value, json};
 
 const WITH_HMAC: &str = "HS256, HS384, HS512, RS256, PS256, ES256, EdDSA";

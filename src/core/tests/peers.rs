@@ -5,14 +5,15 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use pg_jwks_core::freshness::{CachedKeys, Limits, Step};
-use pg_jwks_core::jwks::KeySet;
-use pg_jwks_core::policy::Provider;
+use pg_jwks_core::cache::freshness::{CachedKeys, Limits, Step};
+use pg_jwks_core::cache::token_cache::TokenCache;
+use pg_jwks_core::digest::digest;
+use pg_jwks_core::jose::jwks::KeySet;
+use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::redaction::redacted;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::time::{Span, Timestamp};
-use pg_jwks_core::token_cache::{TokenCache, digest};
-use pg_jwks_core::verify::{Claims, Keys, verify};
+use pg_jwks_core::verification::verify::{Claims, Keys, verify};
 use serde_json::json;
 
 const LIMITS: Limits = Limits {

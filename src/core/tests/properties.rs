@@ -5,17 +5,19 @@ mod common;
 use std::sync::LazyLock;
 
 use common::*;
-use pg_jwks_core::algorithm::Algorithms;
+use pg_jwks_core::cache::http_caching;
 use pg_jwks_core::claims::{ClaimPath, ClaimSet};
-use pg_jwks_core::explain::explain;
-use pg_jwks_core::jwks::{Candidates, KeySet, Origin};
-use pg_jwks_core::membership_table::MembershipTable;
-use pg_jwks_core::policy::{Audience, Source};
-use pg_jwks_core::providers::Providers;
+use pg_jwks_core::jose::algorithm::Algorithms;
+use pg_jwks_core::jose::jwks::{Candidates, KeySet, Origin};
+use pg_jwks_core::policy::claim_settings;
+use pg_jwks_core::policy::membership_table::MembershipTable;
+use pg_jwks_core::policy::provider::{Audience, Source};
+use pg_jwks_core::policy::providers::Providers;
+use pg_jwks_core::policy::role_map::RoleMap;
 use pg_jwks_core::rejection::Check;
-use pg_jwks_core::role_map::RoleMap;
-use pg_jwks_core::verify::verify;
-use pg_jwks_core::{claim_variables, discovery, http_caching, json, redaction};
+use pg_jwks_core::verification::explain::explain;
+use pg_jwks_core::verification::verify::verify;
+use pg_jwks_core::{discovery, json, redaction};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
@@ -247,7 +249,7 @@ proptest! {
 
     #[test]
     fn variables_have_names_that_postgresql_takes(text in "([a-z_.$=,*\\[\\]\" ]|app\\.x=){0,20}") {
-        for variable in claim_variables::parse(&text).unwrap_or_default() {
+        for variable in claim_settings::parse(&text).unwrap_or_default() {
             let words: Vec<_> = variable.name.split('.').collect();
             prop_assert!(words.len() >= 2 && words.iter().all(|word| !word.is_empty()), "{text}");
             prop_assert!(words.iter().all(|word| !word.starts_with('$') && !word.contains([' ', '=', ','])), "{text}");

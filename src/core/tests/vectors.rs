@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Server, key_set_of, only_failure};
-use pg_jwks_core::algorithm::Algorithm;
-use pg_jwks_core::jwks::{Candidates, KeySet, Origin};
+use pg_jwks_core::jose::algorithm::Algorithm;
+use pg_jwks_core::jose::jwks::{Candidates, KeySet, Origin};
 use pg_jwks_core::rejection::{Check, Reason};
 use pg_jwks_core::time::Timestamp;
 use serde_json::{Value, json};

@@ -6,11 +6,11 @@ use std::collections::HashSet;
 
 use common::*;
 use pg_jwks_core::bounds::MAX_TOKEN_BYTES;
-use pg_jwks_core::jwks::KeySet;
-use pg_jwks_core::policy::TokenType;
+use pg_jwks_core::jose::jwks::KeySet;
+use pg_jwks_core::policy::provider::TokenType;
 use pg_jwks_core::rejection::{Class, Reason, Rejection};
 use pg_jwks_core::time::{Span, Timestamp};
-use pg_jwks_core::verify::no_key_source;
+use pg_jwks_core::verification::verify::no_key_source;
 use serde_json::{Value, json};
 
 fn now_seconds() -> i64 {

@@ -1,6 +1,6 @@
 //! One origin as the worker knows it.
 
-use pg_jwks_core::freshness::CachedKeys;
+use pg_jwks_core::cache::freshness::CachedKeys;
 use pg_jwks_core::time::{Span, Timestamp};
 
 use crate::keys::fetch::Validators;

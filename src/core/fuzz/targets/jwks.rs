@@ -2,13 +2,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pg_jwks_core::algorithm::KeyType;
+use pg_jwks_core::jose::algorithm::KeyType;
 use pg_jwks_core::bounds::{MAX_KEYS, MAX_RSA_BITS, MIN_OCT_BYTES, MIN_RSA_BITS};
 use pg_jwks_core::claims::ClaimPath;
-use pg_jwks_core::jwks::{KeySet, Origin};
-use pg_jwks_core::policy::{Audience, Source, is_url};
-use pg_jwks_core::providers::Providers;
-use pg_jwks_core::{discovery, http_caching};
+use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::policy::provider::{Audience, Source};
+use pg_jwks_core::policy::providers::Providers;
+use pg_jwks_core::cache::http_caching;
+use pg_jwks_core::discovery;
+use pg_jwks_core::url::is_url;
 
 fuzz_target!(|data: &[u8]| {
     let local = KeySet::parse(data, Origin::Local);

@@ -7,14 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use pg_jwks_core::claims::ClaimSet;
-use pg_jwks_core::explain::explain;
-use pg_jwks_core::jwks::{KeySet, Origin};
-use pg_jwks_core::policy::Provider;
-use pg_jwks_core::providers::{Providers, TrustSettings};
+use pg_jwks_core::verification::explain::explain;
+use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::policy::provider::Provider;
+use pg_jwks_core::policy::providers::{Providers, TrustSettings};
 use pg_jwks_core::redaction::{has_token, redacted};
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verify::{Keys, verify};
+use pg_jwks_core::verification::verify::{Keys, verify};
 
 /// The examples of RFC 7515 and RFC 8037: one key of each type.
 const KEYS: &[u8] = include_bytes!("../corpus/jwks/rfc-keys");

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use pg_jwks_core::explain::{Finding, explain};
-use pg_jwks_core::jwks::{KeySet, Origin};
-use pg_jwks_core::policy::Provider;
-use pg_jwks_core::providers::{Providers, TrustSettings};
+use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::policy::provider::Provider;
+use pg_jwks_core::policy::providers::{Providers, TrustSettings};
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::{Span, Timestamp};
-use pg_jwks_core::verify::{Claims, Keys, verify};
+use pg_jwks_core::verification::explain::{Finding, explain};
+use pg_jwks_core::verification::verify::{Claims, Keys, verify};
 use serde_json::{Value, json};
 
 use super::Signer;

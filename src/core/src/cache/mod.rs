@@ -1,0 +1,6 @@
+//! How long keys and verified tokens may be kept: state machines to which the time is handed.
+
+pub mod freshness;
+pub mod http_caching;
+pub mod shared_cache;
+pub mod token_cache;

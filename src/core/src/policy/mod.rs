@@ -1,0 +1,8 @@
+//! What an operator trusts and asks for: settings as typed values, and the decisions that need only claims and them.
+
+pub mod claim_settings;
+pub mod login;
+pub mod membership_table;
+pub mod provider;
+pub mod providers;
+pub mod role_map;

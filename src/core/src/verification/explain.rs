@@ -1,0 +1,143 @@
+//! Why a token would be accepted or not: the checks of [`crate::verification::verify`], each judged on its own.
+
+use std::sync::Arc;
+
+use crate::claims::ClaimSet;
+use crate::jose::algorithm::Algorithm;
+use crate::jose::jwks::KeySet;
+use crate::jose::token::Unverified;
+use crate::policy::provider::Provider;
+use crate::policy::providers::Providers;
+use crate::rejection::{Check, Rejection};
+use crate::time::Timestamp;
+use crate::verification::verify::{
+    Keys, check_audience, check_claims, check_expiry, check_not_before, check_scope, check_type, payload_rejection,
+};
+
+/// One line of the explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which check.
+    pub check: Check,
+    /// Its outcome; `None` where it could not be reached.
+    pub ok: Option<bool>,
+    /// What was expected, or why the check could not be reached; nothing where all is well.
+    pub detail: Option<String>,
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn record<T>(&mut self, check: Check, outcome: Result<T, Rejection>) -> Option<T> {
+        match outcome {
+            Ok(value) => {
+                self.0.push(Finding { check, ok: Some(true), detail: None });
+                Some(value)
+            }
+            Err(rejection) => {
+                let hint = rejection.hint.map_or(String::new(), |hint| format!(" {hint}"));
+                self.0.push(Finding { check, ok: Some(false), detail: Some(rejection.detail + &hint) });
+                None
+            }
+        }
+    }
+
+    fn unreached(&mut self, checks: &[Check], why: &str) {
+        self.0.extend(checks.iter().map(|check| Finding { check: *check, ok: None, detail: Some(why.to_owned()) }));
+    }
+}
+
+/// Judges a token: one finding for each of [`Check::ALL`], in that order. The signature is judged also where later
+/// checks fail, and where the payload cannot be read but only one issuer can have signed it.
+///
+/// The first check that fails is the one for which [`crate::verification::verify::verify`] rejects the token. Only where the payload
+/// cannot be read does `verify` not look for a key first.
+pub fn explain(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Findings(Vec::with_capacity(Check::ALL.len()));
+    let Some(token) = findings.record(Check::Format, Unverified::parse(token)) else {
+        findings.unreached(&Check::ALL[1..], "The token is malformed.");
+        return findings.0;
+    };
+    let named = token.provider(providers);
+    let provider = match (&named, providers.all()) {
+        (Ok(provider), _) => Some(*provider),
+        (Err(_), [only]) if token.members.is_err() => Some(only),
+        _ => None,
+    };
+    let algorithm = explain_algorithm(&token, provider, providers, &mut findings);
+    explain_issuer(named, &mut findings);
+    match (provider, algorithm) {
+        (None, _) => findings.unreached(&[Check::Key, Check::Signature], NO_ISSUER),
+        (_, None) => findings.unreached(&[Check::Key, Check::Signature], "The algorithm is not allowed."),
+        (Some(provider), Some(algorithm)) => {
+            explain_signature(token.signing_keys(provider, algorithm, keys), &mut findings);
+        }
+    }
+    explain_claims(&token, provider, now, &mut findings);
+    findings.0
+}
+
+const NO_ISSUER: &str = "The issuer is not known.";
+
+/// The algorithm, where the provider may use it. Without a provider, the token must please at least one.
+fn explain_algorithm(
+    token: &Unverified,
+    provider: Option<&Provider>,
+    providers: &Providers,
+    findings: &mut Findings,
+) -> Option<Algorithm> {
+    match provider {
+        Some(provider) => findings.record(Check::Algorithm, token.algorithm(provider)),
+        None if providers.all().is_empty() => {
+            findings.unreached(&[Check::Algorithm], "No issuer is configured.");
+            None
+        }
+        None => {
+            findings.record(Check::Algorithm, token.some_algorithm(providers));
+            None
+        }
+    }
+}
+
+fn explain_issuer(named: Result<&Provider, Rejection>, findings: &mut Findings) {
+    match named {
+        Err(rejection) if rejection.reason.check() == Check::Claims => {
+            findings.unreached(&[Check::Issuer], "The payload cannot be read, so it names no issuer.");
+        }
+        named => drop(findings.record(Check::Issuer, named)),
+    }
+}
+
+fn explain_signature(signed: Result<Arc<KeySet>, Rejection>, findings: &mut Findings) {
+    match signed {
+        Err(rejection) if rejection.reason.check() == Check::Key => {
+            findings.record::<()>(Check::Key, Err(rejection));
+            findings.unreached(&[Check::Signature], "There is no key to check it with.");
+        }
+        signed => {
+            findings.record(Check::Key, Ok(()));
+            findings.record(Check::Signature, signed);
+        }
+    }
+}
+
+fn explain_claims(token: &Unverified, provider: Option<&Provider>, now: Timestamp, findings: &mut Findings) {
+    let set = match &token.members {
+        Ok(members) => ClaimSet::new(members.clone()),
+        Err(error) => {
+            findings.record::<()>(Check::Claims, Err(payload_rejection(error)));
+            findings.unreached(&Check::ALL[6..], "The payload cannot be read.");
+            return;
+        }
+    };
+    let Some(provider) = provider else {
+        findings.unreached(&Check::ALL[5..], NO_ISSUER);
+        return;
+    };
+    findings.record(Check::Claims, check_claims(&set));
+    findings.record(Check::Expiry, check_expiry(&set, provider, now));
+    findings.record(Check::NotBefore, check_not_before(&set, provider, now));
+    findings.record(Check::Audience, check_audience(&set, provider));
+    findings.record(Check::Scope, check_scope(&set, provider));
+    findings.record(Check::Type, check_type(token.header.typ.as_deref(), provider));
+}

@@ -1,0 +1,5 @@
+//! From a token to claims: the one way in, and its explanation. Nothing else makes verified claims.
+
+pub mod explain;
+pub mod verify;
+pub mod warm_up;

@@ -1,0 +1,4 @@
+//! What an identity may do, held at each statement: its role, and whether it may write.
+
+pub mod role;
+pub mod statements;

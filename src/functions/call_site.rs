@@ -1,0 +1,145 @@
+//! The one way in which a reader answers PostgreSQL: what a call site found at its first row it keeps in `fn_extra`, for
+//! as long as that is sure to be what it would find again.
+//!
+//! PostgreSQL evaluates a STABLE function at each row. A call costs a few comparisons and hands out a value that lives
+//! as long as its expression, so that it stays valid in an open cursor when the identity changes.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+
+use crate::identity::expiry::unexpired_identity;
+use crate::identity::session::{Identity, identity};
+use crate::pg::datum::{bytes, copied};
+
+/// A value in PostgreSQL's type.
+pub enum Value {
+    /// Passed by value.
+    Plain(pg_sys::Datum),
+    /// Passed by reference, of this length; -1 for a varlena.
+    Reference(pg_sys::Datum, i32),
+}
+
+impl Value {
+    /// Whether a datum that the same reader returned before is this value.
+    fn equals(&self, datum: pg_sys::Datum) -> bool {
+        match self {
+            Self::Plain(own) => *own == datum,
+            // SAFETY: a reader gives each of its values the length of its type, and returns one type only.
+            Self::Reference(own, length) => unsafe { bytes(*own, *length) == bytes(datum, *length) },
+        }
+    }
+
+    /// The datum, in a memory context of that life.
+    fn datum_in(self, context: pg_sys::MemoryContext) -> pg_sys::Datum {
+        match self {
+            Self::Plain(datum) => datum,
+            // SAFETY: a reader gives each of its values the length of its type.
+            Self::Reference(datum, length) => unsafe { copied(datum, length, context) },
+        }
+    }
+}
+
+/// What a value was found for, by which a call site knows that it still holds.
+pub trait Occasion: Copy {
+    /// The present one, in a statement of `identity`; `None` if a value cannot be kept.
+    fn present(identity: Identity) -> Option<Self>;
+
+    /// Whether a value that was found then is what would be found now, for the identity in force.
+    fn holds(&self, identity: Identity) -> bool;
+}
+
+/// What a call site keeps in `fn_extra`.
+struct CallSite<O> {
+    occasion: O,
+    datum: Option<pg_sys::Datum>,
+}
+
+/// How a reader finds its value for an identity, on an occasion.
+pub type Find<O> = fn(Identity, Option<O>) -> Option<Value>;
+
+/// Answers a call. What the second row and all others take raises nothing and does not panic; the rest is guarded.
+///
+/// # Safety
+///
+/// PostgreSQL must have passed the call frame, and the function must use `fn_extra` in no other way.
+#[inline]
+pub unsafe fn read<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> pg_sys::Datum {
+    // SAFETY: the caller's promise is that of the functions called here, and a call frame can be written to.
+    unsafe {
+        let kept = identity().and_then(|identity| kept::<O>(fcinfo, identity));
+        let datum = kept.unwrap_or_else(|| pgrx_extern_c_guard(|| look(fcinfo, find)));
+        (*fcinfo).isnull = datum.is_none();
+        datum.unwrap_or(pg_sys::Datum::null())
+    }
+}
+
+/// What the call site keeps, if it still holds for this identity.
+///
+/// # Safety
+///
+/// As for [`read`].
+#[inline]
+unsafe fn kept<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, identity: Identity) -> Option<Option<pg_sys::Datum>> {
+    // SAFETY: `fn_extra` is NULL at first, and then points to what `look` put there for this function, in memory that
+    // lives as long as `flinfo`.
+    let site = unsafe { (*fcinfo).flinfo.as_ref()?.fn_extra.cast::<CallSite<O>>().as_ref()? };
+    site.occasion.holds(identity).then_some(site.datum)
+}
+
+/// Finds the value and keeps it at the call site.
+///
+/// # Safety
+///
+/// As for [`read`].
+#[cold]
+unsafe fn look<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> Option<pg_sys::Datum> {
+    let identity = unexpired_identity()?;
+    // SAFETY: the caller's promise. What is now known of the expiry can be all that was missing.
+    if let Some(datum) = unsafe { kept::<O>(fcinfo, identity) } {
+        return datum;
+    }
+    let occasion = O::present(identity);
+    let value = find(identity, occasion);
+    // SAFETY: `fn_extra` is as in `kept`, and `fn_mcxt` is the context that lives as long as `flinfo`. A direct call
+    // from C has no `flinfo`; its value goes to the caller's memory context.
+    unsafe {
+        let (Some(info), Some(occasion)) = ((*fcinfo).flinfo.as_mut(), occasion) else {
+            return value.map(|value| value.datum_in(pg_sys::CurrentMemoryContext));
+        };
+        let site = info.fn_extra.cast::<CallSite<O>>();
+        let datum = match (value, site.as_ref().and_then(|site| site.datum)) {
+            // A loop that asks again and again must not fill the memory.
+            (Some(value), Some(datum)) if value.equals(datum) => Some(datum),
+            // A former value is not freed: an open cursor may still point to it. It goes with the expression.
+            (value, _) => value.map(|value| value.datum_in(info.fn_mcxt)),
+        };
+        let site = match site.is_null() {
+            true => pg_sys::MemoryContextAlloc(info.fn_mcxt, size_of::<CallSite<O>>()).cast(),
+            false => site,
+        };
+        site.write(CallSite { occasion, datum });
+        info.fn_extra = site.cast();
+        datum
+    }
+}
+
+/// Exports a reader as a function of PostgreSQL's version-1 calling convention.
+macro_rules! reader {
+    ($symbol:ident, $info:ident, $find:expr) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
+            const INFO: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &INFO
+        }
+
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: PostgreSQL calls this with a call frame, whose `fn_extra` this function alone uses.
+            unsafe { $crate::functions::call_site::read(fcinfo, $find) }
+        }
+    };
+}
+
+pub(super) use reader;

@@ -1,0 +1,19 @@
+//! `auth.jwt_explain(token text)`: why a token would be accepted or not.
+
+use pgrx::iter::TableIterator;
+use pgrx::prelude::*;
+
+use crate::identity::verification;
+use crate::pg::clock::now;
+use crate::pg::error;
+
+/// `auth.jwt_explain(token text)`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn jwt_explain(
+    token: Option<&[u8]>,
+) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
+    let findings =
+        verification::explained(token.unwrap_or_default(), now()).unwrap_or_else(|error| error::raise(error));
+    TableIterator::new(findings.into_iter().map(|finding| (finding.check.name().into(), finding.ok, finding.detail)))
+}

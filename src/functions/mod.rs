@@ -1,0 +1,9 @@
+//! The SQL functions, by theme. Their declarations are in `sql/`.
+
+mod call_site;
+mod claim;
+mod explain;
+mod monitoring;
+mod readers;
+mod session;
+mod tenants;

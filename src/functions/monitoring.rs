@@ -1,0 +1,84 @@
+//! The SQL functions for operators: which keys are in use, and what became of tokens.
+
+use pg_jwks_core::time::Timestamp;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::iter::TableIterator;
+use pgrx::prelude::*;
+
+use crate::pg::clock::{POSTGRES_EPOCH_MICROS, now};
+use crate::pg::error;
+use crate::telemetry::counters::{counters, read};
+use crate::{keys, settings};
+
+fn timestamptz(moment: Option<Timestamp>) -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(moment?.micros().saturating_sub(POSTGRES_EPOCH_MICROS)).ok()
+}
+
+/// `auth.jwks()`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn jwks() -> TableIterator<
+    'static,
+    (
+        name!(issuer, Option<String>),
+        name!(kid, Option<String>),
+        name!(kty, Option<&'static str>),
+        name!(alg, Option<&'static str>),
+        name!(usage, Option<&'static str>),
+        name!(source, String),
+        name!(fetched_at, Option<TimestampWithTimeZone>),
+        name!(refresh_at, Option<TimestampWithTimeZone>),
+        name!(expires_at, Option<TimestampWithTimeZone>),
+        name!(stale, bool),
+        name!(last_error, Option<String>),
+    ),
+> {
+    let rows = keys::key_rows(&settings::current(), now());
+    TableIterator::new(rows.into_iter().map(|row| {
+        (
+            row.issuer,
+            row.kid,
+            row.kty,
+            row.alg,
+            row.usage,
+            row.source,
+            timestamptz(row.fetched_at),
+            timestamptz(row.refresh_at),
+            timestamptz(row.expires_at),
+            row.stale,
+            row.last_error,
+        )
+    }))
+}
+
+/// `auth.jwks_refresh()`.
+#[pg_extern(sql = false)]
+fn jwks_refresh() {
+    if let Err(problem) = keys::refresh(&settings::current(), now()) {
+        raise_unavailable(problem);
+    }
+}
+
+/// What the view `auth.jwt_stats` shows: a counter, the reason where it counts rejections, and its value.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn jwt_counters()
+-> TableIterator<'static, (name!(counter, &'static str), name!(reason, Option<&'static str>), name!(value, i64))> {
+    let counters = counters();
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let plain = [
+        ("accepted", &counters.accepted),
+        ("remembered", &counters.remembered),
+        ("fetches", &counters.fetches),
+        ("fetch_failures", &counters.fetch_failures),
+    ];
+    let plain = plain.into_iter().map(move |(name, counter)| (name, None, signed(read(counter))));
+    let rejected = counters.rejected().map(move |(reason, value)| ("rejected", Some(reason.text()), signed(value)));
+    TableIterator::new(plain.chain(rejected).collect::<Vec<_>>())
+}
+
+/// Raises 55000 where keys cannot be refreshed.
+fn raise_unavailable(problem: String) -> ! {
+    let sqlstate = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    error::error(sqlstate, "keys cannot be refreshed".into(), problem, None)
+}

@@ -1,0 +1,78 @@
+//! The SQL functions that set and clear the identity of the session.
+
+use std::sync::Arc;
+
+use pg_jwks_core::rejection::{Reason, Rejection};
+use pg_jwks_core::verification::verify::Claims;
+use pgrx::prelude::*;
+
+use crate::enforcement::role;
+use crate::identity::{derived, session, verification};
+use crate::pg::clock::now;
+use crate::pg::error;
+use crate::settings::{self, SessionScope};
+use crate::telemetry::audit;
+use crate::telemetry::counters::{count, counters};
+
+/// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
+#[pg_extern(sql = false)]
+fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
+    let attempt = session::attempt();
+    let role = role::attempt();
+    let settings = settings::current();
+    let is_local = is_local.unwrap_or(false);
+    if !is_local && settings.session_scope == SessionScope::Transaction {
+        raise_session_scope();
+    }
+    let admitted = token
+        .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
+        .and_then(admitted)
+        .and_then(|claims| role.set(claims.set(), &settings, is_local).map(|()| claims));
+    match admitted {
+        Err(rejection) => {
+            counters().count_rejected(rejection.reason);
+            audit::rejected(&rejection, now());
+            error::raise(rejection)
+        }
+        Ok(claims) => {
+            count(&counters().accepted);
+            audit::accepted(claims.set());
+            let read_only = role::is_read_only(claims.set(), &settings);
+            attempt.set(claims.json(), claims.expires().micros(), read_only, is_local);
+            role.succeed();
+        }
+    }
+}
+
+/// The claims of a token that is accepted and that this database can hold.
+fn admitted(token: &[u8]) -> Result<Arc<Claims>, Rejection> {
+    let verification = verification::verified(token, now())?;
+    if verification.fresh {
+        derived::check_representable(verification.claims.json());
+        verification::remember(token, verification.claims.clone());
+    } else {
+        count(&counters().remembered);
+    }
+    Ok(verification.claims)
+}
+
+/// `auth.jwt_session_clear()`.
+#[pg_extern(sql = false)]
+fn jwt_session_clear() {
+    session::clear();
+    role::clear();
+}
+
+/// `auth.init()`.
+#[pg_extern(sql = false)]
+fn init() {}
+
+/// Raises 55000 for an identity that would outlive its transaction where that is not allowed.
+fn raise_session_scope() -> ! {
+    error::error(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "identity for the whole session not allowed".into(),
+        "Setting pg_jwks.session_scope is \"transaction\".".into(),
+        Some("Call auth.jwt_session_init(token, true) inside of the transaction.".into()),
+    )
+}

@@ -1,0 +1,85 @@
+//! Whether the identity in force is still in time: an identity ends with its token.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::request_claims;
+use super::session::{Identity, identity};
+use crate::pg::backend_local::BackendLocal;
+use crate::pg::clock::POSTGRES_EPOCH_MICROS;
+use crate::pg::error::raise_at;
+use crate::settings::{self, OnExpiry};
+
+unsafe extern "C-unwind" {
+    // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the reader itself. These
+    // return a variable and cannot raise.
+    safe fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
+    safe fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
+}
+
+/// The moment that was last found to be before some identity's end: (serial, statement start).
+static UNEXPIRED: BackendLocal<Cell<(u64, i64)>> = BackendLocal::new(Cell::new((0, 0)));
+
+/// The identity in force, where its token has not expired when the present statement began. Raises 28000 where it
+/// has. A transaction that a procedure began is later than the client's statement, and counts as one.
+#[inline]
+pub fn unexpired_identity() -> Option<Identity> {
+    match unexpired_verified_identity() {
+        None if settings::trust_request_claims() => unexpired(request_claims::identity()?),
+        identity => identity,
+    }
+}
+
+/// The same, of identities that `auth.jwt_session_init` or a login has verified.
+#[inline]
+pub fn unexpired_verified_identity() -> Option<Identity> {
+    unexpired(identity()?)
+}
+
+/// When the present statement began.
+#[inline]
+fn statement_start() -> i64 {
+    GetCurrentStatementStartTimestamp().max(GetCurrentTransactionStartTimestamp())
+}
+
+fn unexpired(identity: Identity) -> Option<Identity> {
+    if !is_known_unexpired(identity) {
+        if has_expired(identity) {
+            raise_expired();
+        }
+        UNEXPIRED.set((identity.serial, statement_start()));
+    }
+    Some(identity)
+}
+
+/// Whether the identity's token had expired when the present statement began.
+pub fn has_expired(identity: Identity) -> bool {
+    let now = statement_start().saturating_add(POSTGRES_EPOCH_MICROS);
+    now >= identity.expires.saturating_add(settings::leeway_micros())
+}
+
+/// Whether it is known already that the identity's token had not expired when the present statement began.
+#[inline]
+pub fn is_known_unexpired(identity: Identity) -> bool {
+    UNEXPIRED.get() == (identity.serial, statement_start())
+}
+
+/// Raises 28000 for an identity whose token has expired, and ends the session where `pg_jwks.on_expiry` says so. A
+/// parallel worker cannot end the session of its leader; there it is an error of the statement.
+pub fn raise_expired() -> ! {
+    // SAFETY: reads a variable.
+    let is_worker = unsafe { pg_sys::ParallelWorkerNumber } >= 0;
+    let (level, hint) = match settings::on_expiry() == OnExpiry::Terminate && !is_worker {
+        true => (PgLogLevel::FATAL, "Connect again, with a new token."),
+        false => (PgLogLevel::ERROR, "Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear()."),
+    };
+    raise_at(
+        level,
+        PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+        "JWT has expired".into(),
+        "The token of this session's identity expired before this statement began.".into(),
+        Some(hint.into()),
+    )
+}

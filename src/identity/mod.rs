@@ -1,0 +1,8 @@
+//! Who the session is: from a token to the one guarded setting, and what is derived from it.
+
+pub mod claim_settings;
+pub mod derived;
+pub mod expiry;
+mod request_claims;
+pub mod session;
+pub mod verification;

@@ -1,0 +1,106 @@
+//! From a token to claims, with the settings and keys in force and the tokens that this backend remembers.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pg_jwks_core::cache::token_cache::TokenCache;
+use pg_jwks_core::digest::{Digest, digest};
+use pg_jwks_core::policy::providers::Providers;
+use pg_jwks_core::rejection::{Reason, Rejection};
+use pg_jwks_core::time::Timestamp;
+use pg_jwks_core::verification::explain::{Finding, explain};
+use pg_jwks_core::verification::verify::{Claims, Keys, verify};
+
+use crate::keys::KeysInForce;
+use crate::settings::{self, Settings};
+
+thread_local! {
+    /// The remembered tokens, and the settings under which they were verified.
+    static REMEMBERED: RefCell<Option<(Rc<Settings>, TokenCache)>> = const { RefCell::new(None) };
+}
+
+/// A verified token.
+pub struct Verification {
+    /// Its claims.
+    pub claims: Arc<Claims>,
+    /// Whether it was verified now, and not remembered.
+    pub fresh: bool,
+}
+
+/// Verifies a token, or recognises one that this backend verified before under the same settings with the same keys.
+/// May fetch keys; raises where that wait is cancelled.
+pub fn verified(token: &[u8], now: Timestamp) -> Result<Verification, Rejection> {
+    let settings = settings::current();
+    let providers = providers(&settings)?;
+    let mut keys = KeysInForce::new(&settings, now);
+    let digest = digest(token);
+    if let Some(claims) = remembered(&settings, &digest) {
+        if still_good(&claims, providers, &mut keys, now)? {
+            return Ok(Verification { claims, fresh: false });
+        }
+        with_cache(&settings, |cache| cache.forget(&digest));
+    }
+    let claims = Arc::new(verify(token, providers, &mut keys, now)?);
+    Ok(Verification { claims, fresh: true })
+}
+
+/// Remembers a token that was verified and whose claims the database can hold.
+pub fn remember(token: &[u8], claims: Arc<Claims>) {
+    with_cache(&settings::current(), |cache| cache.remember(digest(token), claims));
+}
+
+/// Why a token would be accepted or not.
+pub fn explained(token: &[u8], now: Timestamp) -> Result<Vec<Finding>, Rejection> {
+    let settings = settings::current();
+    let mut keys = KeysInForce::new(&settings, now);
+    Ok(explain(token, providers(&settings)?, &mut keys, now))
+}
+
+/// Verifies once, and parses the settings, in the postmaster: every backend inherits what that leaves behind, and parses
+/// the settings again only where its own differ. Raises nothing: wrong settings are for the backends to report.
+pub fn warm_up() {
+    let outcome = std::panic::catch_unwind(|| {
+        settings::current();
+        pg_jwks_core::verification::warm_up::warm_up()
+    });
+    // A failure would be met again, and reported, by the first verification.
+    drop(outcome);
+}
+
+/// The trusted issuers.
+pub fn providers(settings: &Settings) -> Result<&Providers, Rejection> {
+    settings.providers.as_ref().map_err(|problem| {
+        Rejection::new(Reason::SettingsInvalid, problem.clone()).hint("Correct the settings of pg_jwks.")
+    })
+}
+
+fn remembered(settings: &Rc<Settings>, digest: &Digest) -> Option<Arc<Claims>> {
+    with_cache(settings, |cache| cache.claims(digest))
+}
+
+/// Time has passed and keys may have been withdrawn since the claims were verified.
+fn still_good(
+    claims: &Claims,
+    providers: &Providers,
+    keys: &mut KeysInForce,
+    now: Timestamp,
+) -> Result<bool, Rejection> {
+    let Some(provider) = claims.set().text("iss").and_then(|issuer| providers.of_issuer(issuer)) else {
+        return Ok(false);
+    };
+    if !Arc::ptr_eq(&keys.current(provider)?, claims.keys()) {
+        return Ok(false);
+    }
+    claims.recheck(provider, now).map(|()| true)
+}
+
+fn with_cache<T>(settings: &Rc<Settings>, act: impl FnOnce(&mut TokenCache) -> T) -> T {
+    REMEMBERED.with_borrow_mut(|remembered| {
+        let current = match remembered.take() {
+            Some((of, cache)) if Rc::ptr_eq(&of, settings) => (of, cache),
+            _ => (settings.clone(), TokenCache::new(settings.token_cache_size)),
+        };
+        act(&mut remembered.insert(current).1)
+    })
+}

@@ -1,0 +1,51 @@
+//! What the key cache asks of PostgreSQL when the library is preloaded: shared memory, and the worker that fills it.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{shared, worker};
+
+thread_local! {
+    #[cfg(not(feature = "pg14"))]
+    static NEXT_SHMEM_REQUEST: Cell<pg_sys::shmem_request_hook_type> = const { Cell::new(None) };
+    static NEXT_SHMEM_STARTUP: Cell<pg_sys::shmem_startup_hook_type> = const { Cell::new(None) };
+}
+
+/// Asks for shared memory and for the worker that fetches keys into it.
+pub fn share() {
+    // SAFETY: hook variables are set while the library is loaded, as PostgreSQL prescribes; before PostgreSQL 15 shared
+    // memory is asked for right there.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        shared::request();
+        #[cfg(not(feature = "pg14"))]
+        {
+            NEXT_SHMEM_REQUEST.set(pg_sys::shmem_request_hook);
+            pg_sys::shmem_request_hook = Some(shmem_request);
+        }
+        NEXT_SHMEM_STARTUP.set(pg_sys::shmem_startup_hook);
+        pg_sys::shmem_startup_hook = Some(shmem_startup);
+    }
+    worker::register();
+}
+
+#[cfg(not(feature = "pg14"))]
+#[pg_guard]
+unsafe extern "C-unwind" fn shmem_request() {
+    if let Some(next) = NEXT_SHMEM_REQUEST.get() {
+        // SAFETY: the hook that was there before takes no arguments.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
+    }
+    shared::request();
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn shmem_startup() {
+    if let Some(next) = NEXT_SHMEM_STARTUP.get() {
+        // SAFETY: the hook that was there before takes no arguments.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
+    }
+    shared::startup();
+}

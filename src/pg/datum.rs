@@ -1,0 +1,40 @@
+//! Values in PostgreSQL's types.
+
+use std::ptr;
+
+use pgrx::{IntoDatum, pg_sys};
+
+/// The bytes of a by-reference datum; `length` is its type's, -1 for a varlena.
+///
+/// # Safety
+///
+/// The datum must point to a value of that length, which must outlive the slice.
+pub unsafe fn bytes<'a>(datum: pg_sys::Datum, length: i32) -> &'a [u8] {
+    let from: *const u8 = datum.cast_mut_ptr();
+    // SAFETY: by contract the value has this length.
+    unsafe {
+        let size = usize::try_from(length).unwrap_or_else(|_| pgrx::varsize_any(from.cast()));
+        std::slice::from_raw_parts(from, size)
+    }
+}
+
+/// A copy of a by-reference datum in `context`; `length` is its type's, -1 for a varlena.
+///
+/// # Safety
+///
+/// The datum must point to a value of that length.
+pub unsafe fn copied(datum: pg_sys::Datum, length: i32, context: pg_sys::MemoryContext) -> pg_sys::Datum {
+    // SAFETY: by contract the value has this length, and the new block is as large.
+    unsafe {
+        let from = bytes(datum, length);
+        let to = pg_sys::MemoryContextAlloc(context, from.len()).cast::<u8>();
+        ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+        pg_sys::Datum::from(to)
+    }
+}
+
+/// Text of the database as a datum in the current memory context. A bytea is laid out alike.
+pub fn text_datum(text: &[u8]) -> pg_sys::Datum {
+    let Some(datum) = text.into_datum() else { unreachable!("bytes are never NULL") };
+    datum
+}

@@ -1,0 +1,69 @@
+//! The errors of tenants.
+
+use pg_jwks_core::policy::membership_table::MembershipTable;
+use pgrx::prelude::PgSqlErrorCode;
+
+use crate::pg::error::error;
+
+/// Raises 55000, or 42501 for lack of a right, where memberships cannot be read. The problem is a full sentence.
+pub fn raise_no_lookup(sqlstate: PgSqlErrorCode, table: &MembershipTable, problem: String) -> ! {
+    error(
+        sqlstate,
+        format!("membership table {table} cannot be read"),
+        problem,
+        Some(
+            "Set pg_jwks.tenant_lookup to a table and its user and tenant columns, or pg_jwks.tenant_claim to a claim."
+                .into(),
+        ),
+    )
+}
+
+/// Raises 55000 where the settings no longer know the issuer of the identity, and so not where its tenants are.
+pub fn raise_unknown_issuer() -> ! {
+    error(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "tenants of the user are not known".into(),
+        "The issuer of this session's identity is not configured any more.".into(),
+        Some("Check pg_jwks.issuer and pg_jwks.providers.".into()),
+    )
+}
+
+/// Raises 55000 where the user has several tenants, and none is chosen.
+pub fn raise_no_tenant_chosen() -> ! {
+    error(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "no tenant chosen".into(),
+        "The user belongs to several tenants.".into(),
+        Some("Call auth.set_tenant() with one of auth.tenant_ids().".into()),
+    )
+}
+
+/// Raises 42501 for a chosen tenant that the user has left since.
+pub fn raise_no_longer_member() -> ! {
+    error(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "user is no longer a member of the chosen tenant".into(),
+        "The membership ended after the choice.".into(),
+        Some("Call auth.set_tenant() with one of auth.tenant_ids(), or with NULL.".into()),
+    )
+}
+
+/// Raises 42501 for a tenant that cannot be chosen. The problem is a full sentence.
+pub fn raise_not_member(problem: &str) -> ! {
+    error(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "user is not a member of this tenant".into(),
+        problem.into(),
+        Some("The function auth.tenant_ids() returns the tenants of the user.".into()),
+    )
+}
+
+/// Raises 22P02 for a tenant that is no UUID.
+pub fn raise_tenant_not_uuid() -> ! {
+    error(
+        PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
+        "tenant is not a uuid".into(),
+        "The function get_current_user_tenant_id() is for tenants that are.".into(),
+        Some("Use auth.tenant_id(), which returns text.".into()),
+    )
+}

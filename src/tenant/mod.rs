@@ -1,0 +1,122 @@
+//! The tenants of the identity: from its claims where `pg_jwks.tenant_claim` says where they are, otherwise from the
+//! membership table (`pg_jwks.tenant_lookup`).
+
+mod as_owner;
+mod choice;
+mod column;
+pub mod error;
+mod lookup;
+pub mod moment;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::identity::derived::with_derived;
+use crate::identity::expiry::unexpired_identity;
+use crate::identity::session::Identity;
+use crate::pg::encoding::server_encoded;
+use crate::settings::{self, Settings};
+
+use moment::Moment;
+
+/// Defines the setting that keeps a choice, and watches what a tenant depends on.
+pub fn define() {
+    choice::define();
+    moment::watch();
+}
+
+/// A tenant's identifier as text of the database.
+pub type Tenant = Rc<[u8]>;
+
+/// Where the memberships of a user are.
+pub enum Memberships {
+    /// In the token.
+    Claimed(Vec<Tenant>),
+    /// In the membership table, under this `sub`.
+    InTable { settings: Rc<Settings>, sub: Option<Vec<u8>> },
+}
+
+impl Memberships {
+    /// Of the identity in force. Raises 55000 where its issuer is not configured any more.
+    pub fn of(identity: Identity) -> (Self, Option<choice::Subject>) {
+        let claims = with_derived(identity, |derived| derived.claims.clone());
+        let settings = settings::current();
+        let provider = settings.providers.as_ref().ok().zip(claims.text("iss"));
+        let Some(provider) = provider.and_then(|(providers, issuer)| providers.of_issuer(issuer)) else {
+            error::raise_unknown_issuer()
+        };
+        let memberships = match &provider.tenant_claim {
+            Some(path) => {
+                let tenants = claims.identifiers_at(path);
+                Self::Claimed(tenants.iter().map(|tenant| server_encoded(tenant).into()).collect())
+            }
+            None => Self::InTable { sub: claims.text("sub").map(server_encoded), settings },
+        };
+        (memberships, claims.subject_digest())
+    }
+
+    /// All of them, each once.
+    pub fn all(&self) -> Vec<Tenant> {
+        match self {
+            Self::Claimed(tenants) => tenants.clone(),
+            Self::InTable { settings, sub } => lookup::tenants(&settings.tenant_lookup, sub.as_deref(), None),
+        }
+    }
+
+    /// The tenant as the membership has it, where there is that membership.
+    fn find(&self, tenant: &[u8]) -> Option<Tenant> {
+        match self {
+            Self::Claimed(tenants) => tenants.iter().find(|claimed| ***claimed == *tenant).cloned(),
+            Self::InTable { settings, sub } => {
+                lookup::tenants(&settings.tenant_lookup, sub.as_deref(), Some(tenant)).pop()
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// The tenant that was found last, and when.
+    static LAST: RefCell<Option<(Moment, Option<Tenant>)>> = const { RefCell::new(None) };
+}
+
+/// The current tenant of `identity`, which must be the one in force. One statement looks it up once.
+pub fn current(identity: Identity, moment: Option<Moment>) -> Option<Tenant> {
+    let known = LAST.with_borrow(|last| match last {
+        Some((at, tenant)) if moment == Some(*at) => Some(tenant.clone()),
+        _ => None,
+    });
+    known.unwrap_or_else(|| {
+        let tenant = found(identity);
+        LAST.set(moment.map(|moment| (moment, tenant.clone())));
+        tenant
+    })
+}
+
+fn found(identity: Identity) -> Option<Tenant> {
+    let (memberships, subject) = Memberships::of(identity);
+    if let Some(chosen) = subject.and_then(choice::of) {
+        return memberships.find(&chosen).or_else(|| error::raise_no_longer_member());
+    }
+    let mut tenants = memberships.all();
+    if tenants.len() > 1 {
+        error::raise_no_tenant_chosen();
+    }
+    tenants.pop()
+}
+
+/// Makes `tenant` the current one, for the session or for the transaction; `None` takes the choice back. Raises 42501
+/// where the user is not a member of it, or there is no user.
+pub fn choose(tenant: Option<&[u8]>, is_local: bool) {
+    let Some(tenant) = tenant else {
+        return choice::clear(is_local);
+    };
+    let Some(identity) = unexpired_identity() else { error::raise_not_member("The session has no identity.") };
+    let (memberships, subject) = Memberships::of(identity);
+    let Some(subject) = subject else {
+        error::raise_not_member("The token of this session's identity has no \"sub\".")
+    };
+    match memberships.find(tenant) {
+        Some(tenant) => choice::set(subject, &tenant, is_local),
+        None => error::raise_not_member("No membership of the user names it."),
+    }
+}
