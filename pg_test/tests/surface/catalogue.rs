@@ -148,7 +148,7 @@ fn the_extension_has_all_its_objects() {
     let query = "SELECT format('%s %s %s %s', extversion, extrelocatable, extnamespace::regnamespace, trusted)
                  FROM pg_extension JOIN pg_available_extension_versions v ON v.name = extname AND v.version = extversion
                  WHERE extname = 'pg_jwks'";
-    assert_eq!(strings(&mut client, query), ["0.1.0 f auth t"]);
+    assert_eq!(strings(&mut client, query), ["1.0.0 f auth t"]);
     let undescribed = "SELECT oid::regprocedure::text FROM pg_proc
                        WHERE (pronamespace = 'auth'::regnamespace OR proname = 'get_current_user_tenant_id')
                          AND obj_description(oid, 'pg_proc') IS NULL";

@@ -6,6 +6,7 @@ mod cases;
 mod catalogue;
 mod configuration_files;
 mod explain;
+mod hostile_schema;
 mod installation;
 mod licences;
 mod mistakes_not_made;
