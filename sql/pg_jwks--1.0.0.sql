@@ -612,6 +612,25 @@ $function$;
 COMMENT ON FUNCTION auth.rls_lint() IS
     'What is unsafe (error, warning) or slow (notice) in the row-level security of this database, each with a statement that mends it';
 
+-- An empty schema of somebody else, as a restored dump makes it before its extensions, is taken over.
+DO $block$
+DECLARE
+    schema record;
+BEGIN
+    SELECT n.oid, nspowner, extowner, pg_get_userbyid(extowner) AS owner INTO STRICT schema
+      FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'pg_jwks';
+    IF schema.nspowner <> schema.extowner AND NOT EXISTS (
+           SELECT FROM pg_depend d
+            WHERE refclassid = 'pg_namespace'::regclass AND refobjid = schema.oid AND classid <> 'pg_extension'::regclass
+              AND NOT EXISTS (SELECT FROM pg_depend m
+                               WHERE m.classid = d.classid AND m.objid = d.objid AND m.deptype = 'e')) THEN
+        RAISE NOTICE USING MESSAGE = format('schema auth now belongs to %I', schema.owner),
+            DETAIL = 'Whoever owns it could create functions beside those of pg_jwks.';
+        EXECUTE format('ALTER SCHEMA auth OWNER TO %I', schema.owner);
+    END IF;
+END
+$block$;
+
 -- What could stand in front of the functions above, now or later, stops the installation.
 DO $block$
 DECLARE

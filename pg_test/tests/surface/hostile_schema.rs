@@ -71,6 +71,20 @@ fn a_schema_of_somebody_else_is_refused() {
 }
 
 #[test]
+fn an_empty_schema_of_somebody_else_is_taken_over() {
+    let town = Town::new();
+    run(&mut town.mallory(), "CREATE SCHEMA auth");
+    let mut superuser = town.superuser();
+    run(&mut superuser, "CREATE EXTENSION pg_jwks");
+    let owner: String =
+        value(&mut superuser, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'auth'");
+    assert_eq!(owner, "postgres");
+    let steal = "CREATE FUNCTION auth.jwt_session_init(varchar) RETURNS void LANGUAGE sql AS ''";
+    assert_eq!(refused(&mut town.mallory(), steal).sqlstate, "42501");
+    assert_eq!(errors(&mut superuser), []);
+}
+
+#[test]
 fn what_a_prepared_schema_holds_is_not_called_by_the_extension() {
     let town = Town::new();
     run(&mut town.mallory(), "CREATE SCHEMA auth");
