@@ -5,10 +5,11 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench lint build install package clean
+.PHONY: help demo test fuzz bench lint build install documents package clean
 
 export PG PG_CONFIG
 
+DOCUMENTS := README.md LICENSE CHANGELOG.md SECURITY.md docs rls_examples
 VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pg_jwks.control)
 
 # Sets PG_CONFIG, PG_MAJOR, STAGE and CARGO_FLAGS for the rest of a recipe; installs what is missing, or says how.
@@ -72,15 +73,21 @@ install: ## Install the extension into PostgreSQL (DESTDIR is honoured)
 	install -m 644 "$$STAGE"/pg_jwks.control "$$STAGE"/pg_jwks--*.sql "$$share/"
 	echo "Installed. In each database that uses it: CREATE EXTENSION pg_jwks;"
 
-package: ## Make a tarball of what install installs
+# What the package has to read, laid out as it is here, so that links work there too. FOLDER says where it goes. Left out is
+# what those who run an example make there.
+documents:
+	install -d -m 755 "$(FOLDER)"
+	tar --mode='a=rX,u+w' --exclude=self_signed_api/{node_modules,keys,dist} -cf - $(DOCUMENTS) |
+		tar -C "$(FOLDER)" --no-same-owner -xpf -
+
+package: ## Make a tarball of what install installs, and the documents
 	root=$(CURDIR)/target/package/root
 	rm -rf "$$root"
 	$(MAKE) install DESTDIR="$$root"
 	$(POSTGRES)
 	documents=$$("$$PG_CONFIG" --docdir)
 	documents=$$root$${documents%%/share/doc*}/share/doc/pg_jwks
-	install -d "$$documents"
-	install -m 644 LICENSE README.md "$$documents/"
+	$(MAKE) documents FOLDER="$$documents"
 	tarball=target/package/pg_jwks-$(VERSION)-pg$$PG_MAJOR-$$(uname -s | tr A-Z a-z)-$$(uname -m).tar.gz
 	# Files only, and root's: unpacked in /, directories would take the owner and mode that they have here.
 	(cd "$$root" && find . -type f -printf '%P\0') |

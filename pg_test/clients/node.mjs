@@ -3,7 +3,7 @@
 import { createInterface } from 'node:readline';
 import pg from 'pg';
 
-// README: from here
+// docs/poolers.md: from here
 async function notes(pool, token) {
   const client = await pool.connect();
   let failure;
@@ -20,7 +20,7 @@ async function notes(pool, token) {
     client.release(failure); // after an error the connection is closed
   }
 }
-// README: to here
+// docs/poolers.md: to here
 
 const pool = new pg.Pool({ max: 1 });
 for await (const token of createInterface({ input: process.stdin })) {

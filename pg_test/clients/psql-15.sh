@@ -5,9 +5,9 @@ set -euo pipefail
 psql --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 <<'SQL'
 \getenv token TOKEN
 BEGIN;
--- README: from here
+-- docs/poolers.md: from here
 SELECT auth.jwt_session_init(:'token', true) \g /dev/null
--- README: to here
+-- docs/poolers.md: to here
 SELECT body FROM note;
 COMMIT;
 SQL

@@ -8,12 +8,12 @@ import sys
 import psycopg
 
 
-# README: from here
+# docs/poolers.md: from here
 def notes(connection, token):  # of psycopg.connect(..., autocommit=True)
     with connection.transaction():
         connection.execute("SELECT auth.jwt_session_init(%s, true)", [token])
         return connection.execute("SELECT body FROM note").fetchall()
-# README: to here
+# docs/poolers.md: to here
 
 
 with psycopg.connect(autocommit=True) as connection:

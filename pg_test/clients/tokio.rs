@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Error, Row};
 
-// README: from here
+// docs/poolers.md: from here
 pub async fn notes(client: &mut Client, token: &str) -> Result<Vec<Row>, Error> {
     let transaction = client.transaction().await?;
     transaction.execute("SELECT auth.jwt_session_init($1, true)", &[&token]).await?;
@@ -10,4 +10,4 @@ pub async fn notes(client: &mut Client, token: &str) -> Result<Vec<Row>, Error> 
     transaction.commit().await?;
     Ok(rows)
 }
-// README: to here
+// docs/poolers.md: to here

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod bench_keys;
 pub mod clients;
 pub mod cluster;
+pub mod documents;
 pub mod error;
 pub mod issuer;
 pub mod keys;
@@ -15,7 +16,6 @@ pub mod login;
 pub mod node;
 pub mod oidc_provider;
 pub mod raw;
-pub mod readme;
 pub mod sql;
 pub mod tls;
 

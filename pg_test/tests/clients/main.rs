@@ -5,5 +5,4 @@ mod drivers;
 mod login;
 mod openid_provider;
 mod pgbouncer;
-mod readme;
 mod recipes;

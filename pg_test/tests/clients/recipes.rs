@@ -1,18 +1,17 @@
-//! The settings that the README gives for identity providers, with claims as the providers document them.
+//! The settings that the documents give for identity providers, with claims as the providers document them.
 
+use pg_test::documents::Page;
 use pg_test::{claims, pg_error};
 use serde_json::{Value, json};
 
 use crate::app::{CLUSTER, KEY};
 
-/// The statements under the provider's name.
+/// The settings for a provider, for the session alone.
 fn recipe(provider: &str) -> String {
-    let all = include_str!("../../clients/recipes.sql");
-    let start = all.find(&format!("\n-- {provider}\n")).unwrap_or_else(|| panic!("no recipe for {provider}"));
-    let recipe = all[start..].trim_start();
-    let end = recipe.find("\n\n").or(recipe.find("\n-- README")).expect("the end of the recipe");
-    // For the session alone.
-    recipe[..end].replace("ALTER SYSTEM SET", "SET")
+    let [settings] = &Page::of_repository("docs/providers.md").blocks(provider, "sql")[..] else {
+        panic!("one block for {provider}");
+    };
+    settings.replace("ALTER SYSTEM SET", "SET")
 }
 
 /// Whose token it is and whether they have the role, or why it is refused.

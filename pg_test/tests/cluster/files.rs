@@ -1,6 +1,6 @@
 //! Keys without a network.
 
-use pg_test::readme::blocks;
+use pg_test::documents::Page;
 use pg_test::{Alg, SigningKey, jwks};
 
 use crate::app::{
@@ -53,11 +53,11 @@ fn with(statement: &str, what: &str, by: &str) -> String {
 }
 
 #[test]
-fn the_statements_of_the_readme_serve_a_server_without_a_network() {
+fn the_documented_statements_serve_a_server_without_a_network() {
     let cluster = started(preloaded().setting("pg_jwks.issuer", ISSUER));
     let (in_file, in_setting) = (SigningKey::generate(Alg::Es256, "file"), SigningKey::generate(Alg::Rs256, "setting"));
     let path = cluster.write_file("air-gapped.json", &jwks(&[&in_file]).to_string());
-    let sql = blocks("### Without a network", "sql").concat();
+    let sql = Page::of_repository("docs/keys.md").blocks("Without a network", "sql").concat();
     let [file, setting] = sql.lines().collect::<Vec<_>>()[..] else { panic!("two statements, not {sql}") };
     let keys = in_setting.public_jwk().to_string();
     let app = App::new(&cluster, &[]);
@@ -76,8 +76,8 @@ fn the_statements_of_the_readme_serve_a_server_without_a_network() {
 }
 
 #[test]
-fn the_monitoring_queries_of_the_readme_run() {
-    let queries = blocks("### Monitoring", "sql").concat();
+fn the_documented_monitoring_queries_run() {
+    let queries = Page::of_repository("docs/operating.md").blocks("Monitoring", "sql").concat();
     let app = App::new(&CLUSTER, &[]);
     CLUSTER.client().batch_execute(&format!("GRANT pg_monitor TO {}", app.role())).expect("GRANT");
     app.connect().batch_execute(&queries).expect("queries that run");

@@ -12,7 +12,6 @@ mod licences;
 mod mistakes_not_made;
 mod not_configured;
 mod privileges;
-mod readme;
 mod rejections;
 mod rls;
 mod secrets;

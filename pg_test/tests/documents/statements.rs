@@ -1,18 +1,23 @@
-//! The README's statements, word for word, in the order in which a reader comes upon them.
+//! The statements of the documents, word for word, in the order in which a reader comes upon them.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pg_test::readme::blocks;
+use pg_test::documents::Page;
 use pg_test::{Alg, Cluster, Credentials, RawClient, SigningKey, claims, jwks, pg_error};
 use postgres::Client;
 use serde_json::{Value, json};
 
-/// The README's issuer and audience.
+/// The issuer and the audience of the documents.
 const ISSUER: &str = "https://login.example.com/";
 const AUDIENCE: &str = "my-app";
 
 const TENANT: &str = "11111111-1111-1111-1111-111111111111";
+
+#[track_caller]
+fn blocks(page: &str, heading: &str, language: &str) -> Vec<String> {
+    Page::of_repository(page).blocks(heading, language)
+}
 
 /// A server as it comes, with the database of the application.
 fn server() -> Cluster {
@@ -24,19 +29,19 @@ fn server() -> Cluster {
 /// Runs a script as an administrator with psql, in a new session.
 #[track_caller]
 fn run(cluster: &Cluster, sql: &str) {
-    let path = cluster.write_file("readme.sql", sql);
+    let path = cluster.write_file("documents.sql", sql);
     if let Err(output) = cluster.run_sql_file("postgres", "app", path) {
         panic!("{sql}\n{output}");
     }
 }
 
-/// Nobody serves the README's issuer, so the server has its keys as a setting.
+/// Nobody serves the documents' issuer, so the server has its keys as a setting.
 fn publish(cluster: &Cluster, key: &SigningKey) {
     let keys = jwks(&[key]);
     run(cluster, &format!("LOAD 'pg_jwks'; ALTER SYSTEM SET pg_jwks.jwks = '{keys}'; SELECT pg_reload_conf();"));
 }
 
-/// A token of the README's issuer.
+/// A token of the documents' issuer.
 fn token(key: &SigningKey, sub: &str, more: &[(&str, Value)]) -> String {
     let mut claims = claims(ISSUER, sub);
     claims["aud"] = json!(AUDIENCE);
@@ -72,11 +77,11 @@ fn reloaded(cluster: &Cluster, setting: &str) {
 }
 
 #[test]
-fn the_start_the_tenants_and_the_roles_of_the_readme_work_and_can_be_backed_out() {
+fn the_start_the_tenants_and_the_roles_work_and_can_be_removed() {
     let cluster = server();
-    let key = SigningKey::generate(Alg::Es256, "readme");
-    let [settings, schema, queries, back_out] = &blocks("## Start in 60 seconds", "sql")[..] else {
-        panic!("four blocks");
+    let key = SigningKey::generate(Alg::Es256, "documents");
+    let [settings, schema, queries] = &blocks("README.md", "Start in 60 seconds, on your own server", "sql")[..] else {
+        panic!("three blocks");
     };
     run(&cluster, settings);
     reloaded(&cluster, "session_preload_libraries");
@@ -92,29 +97,17 @@ fn the_start_the_tenants_and_the_roles_of_the_readme_work_and_can_be_backed_out(
     assert_eq!(execute(&mut app, queries, &token(&key, "alice", &[])).expect("the user's rows"), 1);
     let planted = app.batch_execute("INSERT INTO note VALUES ('bob', 'planted')").expect_err("for somebody else");
     assert_eq!(pg_error(&planted).sqlstate, "42501");
-    let other = SigningKey::generate(Alg::Es256, "readme");
+    let other = SigningKey::generate(Alg::Es256, "documents");
     let forged = execute(&mut app, queries, &token(&other, "alice", &[])).expect_err("a forged token");
     assert_eq!(pg_error(&forged).sqlstate, "28000");
+    let explain = &blocks("docs/operating.md", "Why a token is refused", "sql")[0];
+    assert_eq!(execute(&mut app, explain, &token(&other, "alice", &[])).expect("its checks"), 11);
 
-    run(&cluster, &blocks("## Tenants", "sql").concat());
-    let seed =
-        format!("INSERT INTO users VALUES ('{TENANT}', '{TENANT}'); INSERT INTO invoice VALUES ('{TENANT}', '1')");
-    run(&cluster, &seed);
-    let invoices = format!("{}\nSELECT * FROM invoice", queries.lines().next().expect("the token"));
-    assert_eq!(execute(&mut app, &invoices, &token(&key, TENANT, &[])).expect("the tenant's rows"), 1);
-    assert_eq!(execute(&mut app, &invoices, &token(&key, "alice", &[])).expect("no tenant"), 0);
-    run(&cluster, &blocks("### Isolating a table", "sql").concat());
-    assert_eq!(execute(&mut app, &invoices, &token(&key, TENANT, &[])).expect("as before"), 1);
+    tenants(&cluster, &key, queries.lines().next().expect("the token"));
+    roles(&cluster, &key, queries.lines().next().expect("the token"));
+    settings_of_other_pages(&cluster, &key);
 
-    run(&cluster, &blocks("## Roles, and policies", "sql")[0]);
-    let mut app = cluster.connect("app", "app");
-    let role = format!("{}\nSELECT 1 WHERE current_user = 'app_writer'", queries.lines().next().expect("the token"));
-    let writer = token(&key, "alice", &[("role", json!("writer"))]);
-    assert_eq!(execute(&mut app, &role, &writer).expect("a role of the map"), 1);
-    let nobody = execute(&mut app, &role, &token(&key, "alice", &[])).expect_err("no role");
-    assert_eq!(pg_error(&nobody).sqlstate, "28000");
-
-    run(&cluster, back_out);
+    run(&cluster, &blocks("docs/operating.md", "Removing", "sql")[0]);
     let settings = std::fs::read_to_string(cluster.data_dir().join("postgresql.auto.conf")).expect("settings");
     for name in ["session_preload_libraries", "pg_jwks.issuer", "pg_jwks.audience"] {
         assert!(!settings.contains(name), "{settings}");
@@ -123,17 +116,59 @@ fn the_start_the_tenants_and_the_roles_of_the_readme_work_and_can_be_backed_out(
     assert!(left.is_empty(), "rows are shown without their policies");
 }
 
+fn tenants(cluster: &Cluster, key: &SigningKey, init: &str) {
+    run(cluster, &blocks("docs/tenants.md", "A table of memberships", "sql").concat());
+    let seed =
+        format!("INSERT INTO users VALUES ('{TENANT}', '{TENANT}'); INSERT INTO invoice VALUES ('{TENANT}', '1')");
+    run(cluster, &seed);
+    let mut app = cluster.connect("app", "app");
+    let invoices = format!("{init}\nSELECT * FROM invoice");
+    assert_eq!(execute(&mut app, &invoices, &token(key, TENANT, &[])).expect("the tenant's rows"), 1);
+    assert_eq!(execute(&mut app, &invoices, &token(key, "alice", &[])).expect("no tenant"), 0);
+    let choices = format!("{init}\n{}", blocks("docs/tenants.md", "Users in several tenants", "sql").concat());
+    execute(&mut app, &choices, &token(key, TENANT, &[])).expect("a tenant of the user");
+    let error = execute(&mut app, &choices, &token(key, "alice", &[])).expect_err("not a tenant of the user");
+    assert_eq!(pg_error(&error).sqlstate, "42501");
+    run(cluster, &blocks("docs/tenants.md", "Isolating a table", "sql").concat());
+    assert_eq!(execute(&mut app, &invoices, &token(key, TENANT, &[])).expect("as before"), 1);
+}
+
+fn roles(cluster: &Cluster, key: &SigningKey, init: &str) {
+    run(cluster, &blocks("docs/roles.md", "The token's role as the database role", "sql")[0]);
+    let mut app = cluster.connect("app", "app");
+    let role = format!("{init}\nSELECT 1 WHERE current_user = 'app_writer'");
+    let writer = token(key, "alice", &[("role", json!("writer"))]);
+    assert_eq!(execute(&mut app, &role, &writer).expect("a role of the map"), 1);
+    let nobody = execute(&mut app, &role, &token(key, "alice", &[])).expect_err("no role");
+    assert_eq!(pg_error(&nobody).sqlstate, "28000");
+}
+
+fn settings_of_other_pages(cluster: &Cluster, key: &SigningKey) {
+    run(cluster, &blocks("docs/poolers.md", "Transaction pooling", "sql")[0]);
+    let error = cluster.connect("app", "app").query("SELECT auth.jwt_session_init($1)", &[&token(key, "alice", &[])]);
+    assert_eq!(pg_error(&error.expect_err("an identity for the session")).sqlstate, "55000");
+    let providers = &blocks("docs/reference.md", "Several issuers", "sql")[0];
+    run(cluster, &providers.replace("ALTER SYSTEM SET", "SET"));
+    for (page, heading, setting) in [
+        ("docs/roles.md", "Policies that read session variables", "pg_jwks.claim_settings"),
+        ("docs/keys.md", "Preloading", "shared_preload_libraries"),
+    ] {
+        run(cluster, &blocks(page, heading, "sql")[0]);
+        run(cluster, &format!("ALTER SYSTEM RESET {setting}"));
+    }
+}
+
 /// The lines of `pg_hba.conf` but for TLS, on a server that would let everybody else in.
 #[test]
-fn the_login_of_the_readme_works() {
+fn the_login_works() {
     let cluster = server();
     if cluster.major_version() < 18 {
         return;
     }
-    let key = SigningKey::generate(Alg::Es256, "readme");
+    let key = SigningKey::generate(Alg::Es256, "documents");
     run(&cluster, "CREATE EXTENSION pg_jwks");
-    run(&cluster, &blocks("## Log in with a token", "sql")[0]);
-    let hba = &blocks("## Log in with a token", "")[0];
+    run(&cluster, &blocks("docs/login.md", "Setting it up", "sql")[0]);
+    let hba = &blocks("docs/login.md", "Setting it up", "")[0];
     assert!(hba.contains("hostssl ") && hba.contains("peer"), "{hba}");
     let hba = hba.replace("hostssl ", "host    ");
     cluster.write_file("pg_hba.conf", &format!("{hba}\nhost all all all trust\n"));
