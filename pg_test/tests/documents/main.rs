@@ -4,6 +4,7 @@ mod clients;
 mod links;
 mod names;
 mod package;
+mod security;
 mod server;
 mod statements;
 mod tables;

@@ -22,3 +22,11 @@ pub fn session() -> Client {
 pub fn strings(client: &mut Client, query: &str) -> Vec<String> {
     client.query(query, &[]).expect(query).iter().map(|row| row.get(0)).collect()
 }
+
+/// A session of a new role in a new database of its own.
+pub fn database_of(role: &str, database: &str) -> Client {
+    let mut admin = CLUSTER.client();
+    admin.batch_execute(&format!("CREATE ROLE {role} LOGIN")).expect("CREATE ROLE");
+    admin.batch_execute(&format!("CREATE DATABASE {database} OWNER {role}")).expect("CREATE DATABASE");
+    CLUSTER.connect(role, database)
+}
