@@ -1,7 +1,7 @@
 //! The tables of the reference are those of the server and of the core.
 
 use pg_jwks_core::rejection::{Check, Class, Reason};
-use pg_test::documents::Page;
+use pg_test::documents::{Page, repository};
 use postgres::Client;
 
 use crate::server::{session, strings};
@@ -125,6 +125,16 @@ fn the_checks_are_those_of_the_core() {
     let documented: Vec<_> =
         reference().table("The checks of a token", "check").iter().map(|row| code(&row[0])).collect();
     assert_eq!(documented, Check::ALL.map(Check::name));
+}
+
+#[test]
+fn the_rooms_of_the_design_are_those_of_the_sources() {
+    let documented = Page::of_repository("docs/design.md").table("The rooms", "room");
+    let documented = documented.iter().map(|row| code(&row[0]));
+    let entries = std::fs::read_dir(repository().join("src")).expect("src");
+    let rooms = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
+    let rooms = rooms.map(|path| format!("src/{}", path.file_name().expect("a name").to_string_lossy()));
+    assert_eq!(sorted(documented.collect()), sorted(rooms.collect::<Vec<_>>()));
 }
 
 #[test]
