@@ -1,4 +1,4 @@
-//! What the documents name exists: functions of the extension, and its settings.
+//! What the documents name exists: functions of the extension, its settings, its version.
 
 use pg_test::documents::{Page, pages, repository};
 
@@ -35,6 +35,17 @@ fn the_functions_and_settings_in_the_documents_exist() {
         }
     }
     assert!(named > 200, "only {named} names were found");
+}
+
+#[test]
+fn the_version_in_the_documents_is_that_of_the_extension() {
+    let query = "SELECT default_version FROM pg_available_extensions WHERE name = 'pg_jwks'";
+    let version = strings(&mut session(), query).remove(0);
+    let readme = Page::of_repository("README.md").text();
+    assert!(readme.contains(&format!("\npg_jwks {version} ")), "README.md does not name version {version}");
+    let changelog = Page::of_repository("CHANGELOG.md").text();
+    let newest = changelog.lines().find_map(|line| line.strip_prefix("## ")).expect("a version");
+    assert_eq!(newest.split(' ').next(), Some(&*version), "CHANGELOG.md begins with another version");
 }
 
 #[test]
