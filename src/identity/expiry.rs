@@ -57,7 +57,7 @@ fn unexpired(identity: Identity) -> Option<Identity> {
 /// Whether the identity's token had expired when the present statement began.
 pub fn has_expired(identity: Identity) -> bool {
     let now = statement_start().saturating_add(POSTGRES_EPOCH_MICROS);
-    now >= identity.expires.saturating_add(settings::leeway_micros())
+    now >= identity.expires.saturating_add(settings::leeway().micros())
 }
 
 /// Whether it is known already that the identity's token had not expired when the present statement began.

@@ -99,7 +99,7 @@ struct Http {
 impl Http {
     /// For `url`, and others of its scheme: without TLS no trust roots are read.
     fn new(network: &Network, url: &str) -> Result<Self, String> {
-        let deadline = Instant::now() + network.fetch_timeout();
+        let deadline = Instant::now() + network.fetch_timeout;
         let roots = if url.starts_with("https:") { all_trust_roots(network)? } else { Vec::new() };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
@@ -113,7 +113,7 @@ impl Http {
             .max_redirects(0)
             .http_status_as_error(false)
             .proxy(None)
-            .timeout_connect(Some(network.connect_timeout()))
+            .timeout_connect(Some(network.connect_timeout))
             .user_agent(concat!("pg_jwks/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();

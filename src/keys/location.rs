@@ -62,7 +62,7 @@ impl Origin {
 
     /// The bound of one fetch.
     pub fn fetch_timeout(&self) -> Duration {
-        self.network.fetch_timeout()
+        self.network.fetch_timeout
     }
 
     /// As text, by which processes agree on an origin.

@@ -1,294 +1,334 @@
-//! The definitions that PostgreSQL sees.
+//! The kinds of settings: how each becomes a setting of PostgreSQL, and what its value is to this library.
 
-use pg_jwks_core::bounds::MAX_LEEWAY_SECONDS;
-use pgrx::guc::{GucContext, GucFlags, GucRegistry};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::marker::PhantomData;
+use std::ops::RangeInclusive;
+use std::panic::catch_unwind;
+use std::time::Duration;
+
+use pg_jwks_core::time::Span;
+use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
+use pgrx::prelude::PgSqlErrorCode;
 
-use super::*;
+use super::generation::changed;
+use crate::pg::error::refuse_setting;
 
-/// Trust must not be up to the user: only superusers, and those to whom they GRANT SET, can change these settings.
-const TRUST: GucContext = GucContext::Suset;
+/// A row of the table as a type, so that the check hook, which is given a value and nothing else, knows its setting.
+pub trait Row {
+    /// The kind of the setting.
+    type Setting: 'static;
+    /// With the prefix `pg_jwks.`.
+    const NAME: &'static CStr;
+    /// A sentence: what the setting says (`short_desc` in `pg_settings`).
+    const SHORT: &'static CStr;
+    /// Sentences: how its value is written (`extra_desc` in `pg_settings`, and the HINT when a value is refused).
+    const LONG: &'static CStr;
 
-/// A year, in seconds: the largest time that makes sense for any of the settings.
-const YEAR: i32 = 366 * 24 * 3600;
-
-/// Defines the settings.
-pub fn define() {
-    unapplied::watch(define_all);
+    /// The setting itself.
+    fn setting() -> &'static Self::Setting;
 }
 
-fn define_all() {
-    // A value can hold shared secrets, so it is shown to superusers and pg_read_all_settings only.
-    let secret = GucFlags::SUPERUSER_ONLY;
-    let plain = GucFlags::default();
-    let text = |name, short, setting, flags, check| {
-        // SAFETY: the check hooks report errors by their result and contain their panics (see `check`); the assign
-        // hook only increments a counter.
+/// Who sets it, and when.
+#[derive(Clone, Copy)]
+enum Context {
+    /// Trust must not be up to the user: only superusers, and those to whom they GRANT SET, can change it.
+    Trust,
+    /// It is fixed when the server starts.
+    ServerStart,
+}
+
+impl Context {
+    fn guc(self) -> GucContext {
+        match self {
+            Self::Trust => GucContext::Suset,
+            // PostgreSQL ends a session that defines a setting of the postmaster. If the library is not preloaded, such
+            // a setting has no effect, but it may be in postgresql.conf all the same.
+            Self::ServerStart => match is_preloading() {
+                true => GucContext::Postmaster,
+                false => GucContext::Sighup,
+            },
+        }
+    }
+}
+
+fn is_preloading() -> bool {
+    // SAFETY: a read of a flag that the backend's one thread writes, and not now.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// A setting of type string. What `parse` does not accept is refused when it is set; its error is the DETAIL, a full
+/// sentence.
+pub struct StringSetting<T> {
+    value: GucSetting<Option<CString>>,
+    parse: fn(&str) -> Result<T, String>,
+    context: Context,
+    flags: GucFlags,
+}
+
+impl<T: 'static> StringSetting<T> {
+    /// A setting with its default. An empty text must be accepted if there is no default.
+    pub const fn new(default: Option<&'static CStr>, parse: fn(&str) -> Result<T, String>) -> Self {
+        let value = GucSetting::<Option<CString>>::new(default);
+        Self { value, parse, context: Context::Trust, flags: GucFlags::empty() }
+    }
+
+    /// The same, shown to superusers and members of `pg_read_all_settings` only: its value can hold shared secrets.
+    pub const fn secret(mut self) -> Self {
+        self.flags = GucFlags::SUPERUSER_ONLY;
+        self
+    }
+
+    /// The same, fixed when the server starts.
+    pub const fn fixed_at_start(mut self) -> Self {
+        self.context = Context::ServerStart;
+        self
+    }
+
+    /// The text in force; empty if the setting is unset.
+    pub fn text(&self) -> String {
+        self.value.get().and_then(|value| value.into_string().ok()).unwrap_or_default()
+    }
+
+    /// What `parse` made of the text in force.
+    pub fn get(&self) -> T {
+        (self.parse)(&self.text()).unwrap_or_else(|problem| unreachable!("the check hook accepted it: {problem}"))
+    }
+
+    /// Defines the setting.
+    pub fn define<R: Row<Setting = Self>>() {
+        let Self { value, context, flags, .. } = R::setting();
+        let check = Some(check_string::<R, T> as _);
+        // SAFETY: the hooks contain their panics and raise nothing.
         unsafe {
             GucRegistry::define_string_guc_with_hooks(
-                name,
-                short,
-                c"",
-                setting,
-                TRUST,
-                flags,
+                R::NAME,
+                R::SHORT,
+                R::LONG,
+                value,
+                context.guc(),
+                *flags,
                 check,
-                Some(assign_text),
+                Some(assigned_string),
                 None,
             );
         }
-    };
-    text(c"pg_jwks.issuer", c"Accepted \"iss\" claims, separated by commas.", &ISSUER, plain, Some(check::issuer));
-    text(
-        c"pg_jwks.audience",
-        c"Accepted \"aud\" claims, separated by commas.",
-        &AUDIENCE,
-        plain,
-        Some(check::audience),
-    );
-    text(c"pg_jwks.jwks_uri", c"Where the issuer publishes its keys.", &JWKS_URI, plain, Some(check::jwks_uri));
-    text(c"pg_jwks.jwks", c"The issuer's keys as a JWK Set.", &JWKS, secret, Some(check::jwks));
-    text(
-        c"pg_jwks.providers",
-        c"Issuers with settings of their own, as a JSON array.",
-        &PROVIDERS,
-        secret,
-        Some(check::providers),
-    );
-    text(
-        c"pg_jwks.allowed_algorithms",
-        c"Accepted signature algorithms.",
-        &ALLOWED_ALGORITHMS,
-        plain,
-        Some(check::allowed_algorithms),
-    );
-    text(
-        c"pg_jwks.required_scope",
-        c"Scopes that a token must carry.",
-        &REQUIRED_SCOPE,
-        plain,
-        Some(check::required_scope),
-    );
-    text(
-        c"pg_jwks.role_claim",
-        c"Path of the claim that auth.has_role() reads.",
-        &ROLE_CLAIM,
-        plain,
-        Some(check::role_claim),
-    );
-    text(c"pg_jwks.role_map", c"Database roles for the roles of tokens.", &ROLE_MAP, plain, Some(check::role_map));
-    text(
-        c"pg_jwks.read_only_claim",
-        c"Path of the claim that makes a session read-only where it is true.",
-        &READ_ONLY_CLAIM,
-        plain,
-        Some(check::read_only_claim),
-    );
-    text(
-        c"pg_jwks.authn_claim",
-        c"Path of the claim that says who logs in.",
-        &AUTHN_CLAIM,
-        plain,
-        Some(check::authn_claim),
-    );
-    text(
-        c"pg_jwks.tenant_claim",
-        c"Path of the claim that names the tenant.",
-        &TENANT_CLAIM,
-        plain,
-        Some(check::tenant_claim),
-    );
-    text(
-        c"pg_jwks.tenant_lookup",
-        c"Table that says to which tenants a user belongs.",
-        &TENANT_LOOKUP,
-        plain,
-        Some(check::tenant_lookup),
-    );
-    text(
-        c"pg_jwks.ca_file",
-        c"Trust roots for fetching keys, besides those of the system.",
-        &CA_FILE,
-        plain,
-        Some(check::ca_file),
-    );
-    text(
-        c"pg_jwks.audit_claims",
-        c"Claims in the log of accepted tokens, separated by commas.",
-        &AUDIT_CLAIMS,
-        plain,
-        None,
-    );
-    let int = |name, short, setting, min, max, unit| {
-        // SAFETY: the assign hook only increments a counter.
+    }
+}
+
+/// A setting of type integer, in a unit.
+pub struct IntegerSetting<U> {
+    value: GucSetting<i32>,
+    range: RangeInclusive<i32>,
+    context: Context,
+    unit: PhantomData<U>,
+}
+
+impl<U: Unit> IntegerSetting<U> {
+    /// A setting with its default and what can be set.
+    pub const fn new(default: i32, range: RangeInclusive<i32>) -> Self {
+        let value = GucSetting::<i32>::new(default);
+        Self { value, range, context: Context::Trust, unit: PhantomData }
+    }
+
+    /// The same, fixed when the server starts.
+    pub const fn fixed_at_start(mut self) -> Self {
+        self.context = Context::ServerStart;
+        self
+    }
+
+    /// The value in force.
+    pub fn get(&self) -> U::Value {
+        U::value(self.value.get())
+    }
+
+    /// Defines the setting.
+    pub fn define<R: Row<Setting = Self>>() {
+        let Self { value, range, context, .. } = R::setting();
+        // SAFETY: the assign hook cannot panic and raises nothing.
         unsafe {
             GucRegistry::define_int_guc_with_hooks(
-                name,
-                short,
-                c"",
-                setting,
-                min,
-                max,
-                TRUST,
-                unit,
+                R::NAME,
+                R::SHORT,
+                R::LONG,
+                value,
+                *range.start(),
+                *range.end(),
+                context.guc(),
+                U::FLAG,
                 None,
-                Some(assign_int),
+                Some(assigned_integer),
                 None,
             );
         }
-    };
-    let (s, ms) = (GucFlags::UNIT_S, GucFlags::UNIT_MS);
-    int(c"pg_jwks.leeway", c"Allowed clock skew.", &LEEWAY, 0, MAX_LEEWAY_SECONDS as i32, s);
-    int(c"pg_jwks.max_token_age", c"Rejects tokens issued longer ago.", &MAX_TOKEN_AGE, 0, YEAR, s);
-    int(c"pg_jwks.jwks_cache_ttl", c"Upper bound of the life of fetched keys.", &JWKS_CACHE_TTL, 1, YEAR, s);
-    int(
-        c"pg_jwks.jwks_refresh_cooldown",
-        c"Least time between two fetches that unknown keys cause.",
-        &JWKS_REFRESH_COOLDOWN,
-        1,
-        3600,
-        s,
-    );
-    int(
-        c"pg_jwks.jwks_max_stale",
-        c"How long keys serve while the issuer cannot be reached.",
-        &JWKS_MAX_STALE,
-        0,
-        YEAR,
-        s,
-    );
-    int(c"pg_jwks.connect_timeout", c"Bound of connecting to the issuer.", &CONNECT_TIMEOUT, 10, 60_000, ms);
-    int(c"pg_jwks.fetch_timeout", c"Bound of fetching keys.", &FETCH_TIMEOUT, 10, 60_000, ms);
-    int(c"pg_jwks.token_cache_size", c"Verified tokens that a backend remembers.", &TOKEN_CACHE_SIZE, 0, 65_536, plain);
-    // SAFETY: a plain read of a flag.
-    let preloading = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
-    // PostgreSQL ends a session that defines a setting of the postmaster. Where the library is not preloaded, these have
-    // no effect, but may be in postgresql.conf all the same.
-    let fixed_at_start = || if preloading { GucContext::Postmaster } else { GucContext::Sighup };
-    GucRegistry::define_int_guc(
-        c"pg_jwks.shared_cache_size",
-        c"Shared memory for keys, where the library is preloaded.",
-        c"",
-        &SHARED_CACHE_SIZE,
-        64,
-        64 * 1024,
-        fixed_at_start(),
-        GucFlags::UNIT_KB,
-    );
-    // SAFETY: the check hook reports errors by its result and contains its panics.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            c"pg_jwks.claim_settings",
-            c"Session variables that show claims.",
-            c"",
-            &CLAIM_SETTINGS,
-            fixed_at_start(),
-            plain,
-            Some(check::claim_settings),
-            None,
-            None,
-        );
     }
-    let bool = |name, short, setting| {
-        // SAFETY: the assign hook only increments a counter.
+}
+
+/// The unit of an integer.
+pub trait Unit: 'static {
+    /// What a number of units is.
+    type Value;
+    /// What PostgreSQL calls the unit.
+    const FLAG: GucFlags;
+
+    /// The value of this number of units.
+    fn value(number: i32) -> Self::Value;
+}
+
+/// Seconds.
+pub enum Seconds {}
+
+impl Unit for Seconds {
+    type Value = Span;
+    const FLAG: GucFlags = GucFlags::UNIT_S;
+
+    fn value(number: i32) -> Span {
+        Span::from_seconds(number.into())
+    }
+}
+
+/// Milliseconds, of which no setting takes a negative number.
+pub enum Milliseconds {}
+
+impl Unit for Milliseconds {
+    type Value = Duration;
+    const FLAG: GucFlags = GucFlags::UNIT_MS;
+
+    fn value(number: i32) -> Duration {
+        Duration::from_millis(number.try_into().unwrap_or(0))
+    }
+}
+
+/// Kilobytes, of which no setting takes a negative number. The value is in bytes.
+pub enum Kilobytes {}
+
+impl Unit for Kilobytes {
+    type Value = usize;
+    const FLAG: GucFlags = GucFlags::UNIT_KB;
+
+    fn value(number: i32) -> usize {
+        Count::value(number).saturating_mul(1024)
+    }
+}
+
+/// How many, never negative.
+pub enum Count {}
+
+impl Unit for Count {
+    type Value = usize;
+    const FLAG: GucFlags = GucFlags::empty();
+
+    fn value(number: i32) -> usize {
+        number.try_into().unwrap_or(0)
+    }
+}
+
+/// A setting of type bool.
+pub struct BoolSetting(GucSetting<bool>);
+
+impl BoolSetting {
+    /// A setting with its default.
+    pub const fn new(default: bool) -> Self {
+        Self(GucSetting::<bool>::new(default))
+    }
+
+    /// The value in force.
+    pub fn get(&self) -> bool {
+        self.0.get()
+    }
+
+    /// Defines the setting.
+    pub fn define<R: Row<Setting = Self>>() {
+        let (context, flags) = (Context::Trust.guc(), GucFlags::empty());
+        let Self(value) = R::setting();
+        // SAFETY: the assign hook cannot panic and raises nothing.
         unsafe {
             GucRegistry::define_bool_guc_with_hooks(
-                name,
-                short,
-                c"",
-                setting,
-                TRUST,
-                plain,
+                R::NAME,
+                R::SHORT,
+                R::LONG,
+                value,
+                context,
+                flags,
                 None,
-                Some(assign_bool),
+                Some(assigned_bool),
                 None,
             );
         }
+    }
+}
+
+/// A setting of type enum.
+pub struct EnumSetting<T: GucEnum>(GucSetting<T>);
+
+impl<T: GucEnum + 'static> EnumSetting<T> {
+    /// A setting with its default.
+    pub const fn new(default: T) -> Self {
+        Self(GucSetting::<T>::new(default))
+    }
+
+    /// The value in force.
+    pub fn get(&self) -> T {
+        self.0.get()
+    }
+
+    /// Defines the setting.
+    pub fn define<R: Row<Setting = Self>>() {
+        let (context, flags) = (Context::Trust.guc(), GucFlags::empty());
+        let Self(value) = R::setting();
+        // SAFETY: the assign hook cannot panic and raises nothing.
+        unsafe {
+            GucRegistry::define_enum_guc_with_hooks(
+                R::NAME,
+                R::SHORT,
+                R::LONG,
+                value,
+                context,
+                flags,
+                None,
+                Some(assigned_integer),
+                None,
+            );
+        }
+    }
+}
+
+/// The check hook of a setting of type string.
+///
+/// # Safety
+///
+/// As PostgreSQL calls it: `value` points to NULL or to a C string.
+unsafe extern "C-unwind" fn check_string<R: Row<Setting = StringSetting<T>>, T: 'static>(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: the caller vouches for the pointer, and the text is read during the call only.
+    let text = unsafe { (*value).as_ref().map(|first| CStr::from_ptr(first)) };
+    let Err(detail) = text.map_or(Ok(()), |text| readable(text, R::setting().parse)) else {
+        return true;
     };
-    bool(
-        c"pg_jwks.allow_insecure_http",
-        c"Allows fetching keys without TLS. For tests on one machine only.",
-        &ALLOW_INSECURE_HTTP,
-    );
-    bool(c"pg_jwks.set_role", c"Makes auth.jwt_session_init() set the role that the token names.", &SET_ROLE);
-    bool(
-        c"pg_jwks.allow_superuser_login",
-        c"Lets tokens log in as superusers, replication roles and pg_* roles.",
-        &ALLOW_SUPERUSER_LOGIN,
-    );
-    bool(
-        c"pg_jwks.trust_request_claims",
-        c"Believes request.jwt.claims where there is no verified identity.",
-        &TRUST_REQUEST_CLAIMS,
-    );
-    // SAFETY: the assign hook only increments a counter.
-    unsafe {
-        GucRegistry::define_enum_guc_with_hooks(
-            c"pg_jwks.on_expiry",
-            c"What happens to a session that uses an expired identity.",
-            c"",
-            &ON_EXPIRY,
-            TRUST,
-            plain,
-            None,
-            Some(assign_int),
-            None,
-        );
-        GucRegistry::define_enum_guc_with_hooks(
-            c"pg_jwks.session_scope",
-            c"How long an identity may last.",
-            c"",
-            &SESSION_SCOPE,
-            TRUST,
-            plain,
-            None,
-            Some(assign_int),
-            None,
-        );
-        GucRegistry::define_enum_guc_with_hooks(
-            c"pg_jwks.token_type",
-            c"Accepted kind of token.",
-            c"",
-            &TOKEN_TYPE,
-            TRUST,
-            plain,
-            None,
-            Some(assign_int),
-            None,
-        );
-        GucRegistry::define_enum_guc_with_hooks(
-            c"pg_jwks.audit_log",
-            c"Which decisions about tokens are logged.",
-            c"",
-            &AUDIT_LOG,
-            TRUST,
-            plain,
-            None,
-            Some(assign_int),
-            None,
-        );
-    }
+    // The message does not repeat the value: it can be a secret.
+    let message = format!("invalid value for parameter \"{}\"", R::NAME.to_string_lossy());
+    refuse_setting(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, &message, &detail, &R::LONG.to_string_lossy());
+    false
 }
 
-/// Refuses settings `pg_jwks.*` that do not exist, so that a misspelt one is noticed.
-pub fn reserve_prefix() {
-    // SAFETY: the name is a literal.
-    unsafe {
-        #[cfg(feature = "pg14")]
-        pg_sys::EmitWarningsOnPlaceholders(c"pg_jwks".as_ptr());
-        #[cfg(not(feature = "pg14"))]
-        pg_sys::MarkGUCPrefixReserved(c"pg_jwks".as_ptr());
-    }
+fn readable<T>(text: &CStr, parse: fn(&str) -> Result<T, String>) -> Result<(), String> {
+    let text = text.to_str().map_err(|_| "The value is not UTF-8.")?;
+    // A panic must not reach PostgreSQL's C code, which would not expect it here.
+    let parsed = catch_unwind(|| parse(text).map(drop));
+    parsed.unwrap_or_else(|_| Err("The value cannot be read.".into()))
 }
 
-unsafe extern "C-unwind" fn assign_text(_value: *const std::ffi::c_char, _extra: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn assigned_string(_value: *const c_char, _extra: *mut c_void) {
     changed();
 }
 
-unsafe extern "C-unwind" fn assign_int(_value: i32, _extra: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn assigned_integer(_value: i32, _extra: *mut c_void) {
     changed();
 }
 
-unsafe extern "C-unwind" fn assign_bool(_value: bool, _extra: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn assigned_bool(_value: bool, _extra: *mut c_void) {
     changed();
 }

@@ -1,0 +1,145 @@
+//! One typed snapshot of the settings in force.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pg_jwks_core::cache::freshness::Limits;
+use pg_jwks_core::claims::{ClaimPath, ClaimSet};
+use pg_jwks_core::policy::membership_table::MembershipTable;
+use pg_jwks_core::policy::provider::Provider;
+use pg_jwks_core::policy::providers::{Providers, TrustSettings};
+use pg_jwks_core::policy::role_map::RoleMap;
+use pg_jwks_core::time::Span;
+use serde::{Deserialize, Serialize};
+
+use super::generation::generation;
+use super::table::TABLE;
+use super::unapplied;
+use super::words::{AuditLog, SessionScope};
+use crate::pg::backend_local::BackendLocal;
+
+/// The settings in force, parsed.
+pub struct Settings {
+    /// The trusted issuers; the error is a full sentence.
+    pub providers: Result<Providers, String>,
+    /// From the roles of a token to roles of the database.
+    pub role_map: RoleMap,
+    /// Whether `auth.jwt_session_init` sets the role too.
+    pub set_role: bool,
+    /// The claim that makes a session read-only.
+    pub read_only_claim: Option<ClaimPath>,
+    /// Whether a token may log in as a superuser, as a replication role or as a `pg_*` role.
+    #[cfg(feature = "pg18")]
+    pub allow_superuser_login: bool,
+    /// The table that says which tenants a user belongs to.
+    pub tenant_lookup: MembershipTable,
+    /// How long an identity may last.
+    pub session_scope: SessionScope,
+    /// How long keys live.
+    pub limits: Limits,
+    /// How keys are fetched.
+    pub network: Network,
+    /// Verified tokens to remember.
+    pub token_cache_size: usize,
+    /// Which decisions are logged.
+    pub audit_log: AuditLog,
+    /// The claims in the log of accepted tokens.
+    pub audit_claims: Vec<String>,
+}
+
+/// How keys are fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Network {
+    /// Bound of setting up a connection.
+    pub connect_timeout: Duration,
+    /// Bound of a whole fetch, discovery included.
+    pub fetch_timeout: Duration,
+    /// Trust roots besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Whether plain `http:` may be used.
+    pub allow_insecure_http: bool,
+}
+
+impl Settings {
+    /// The issuer of an identity. `None` if it is not configured any more.
+    pub fn provider_of(&self, claims: &ClaimSet) -> Option<&Provider> {
+        self.providers.as_ref().ok()?.of_issuer(claims.text("iss")?)
+    }
+}
+
+/// The settings as they were at a generation.
+struct Snapshot {
+    generation: u64,
+    settings: Rc<Settings>,
+}
+
+static SNAPSHOT: BackendLocal<RefCell<Option<Snapshot>>> = BackendLocal::new(RefCell::new(None));
+
+/// The settings in force. They are parsed again only after one of them has changed.
+pub fn current() -> Rc<Settings> {
+    let generation = generation();
+    let mut snapshot = SNAPSHOT.borrow_mut();
+    match &*snapshot {
+        Some(snapshot) if snapshot.generation == generation => snapshot.settings.clone(),
+        _ => {
+            let settings = Rc::new(parse());
+            *snapshot = Some(Snapshot { generation, settings: settings.clone() });
+            settings
+        }
+    }
+}
+
+fn parse() -> Settings {
+    Settings {
+        providers: match unapplied::unapplied() {
+            Some(name) => Err(format!("The configured value of \"{name}\" could not be applied.")),
+            None => providers(),
+        },
+        role_map: TABLE.role_map.get(),
+        set_role: TABLE.set_role.get(),
+        read_only_claim: TABLE.read_only_claim.get(),
+        #[cfg(feature = "pg18")]
+        allow_superuser_login: TABLE.allow_superuser_login.get(),
+        tenant_lookup: TABLE.tenant_lookup.get(),
+        session_scope: TABLE.session_scope.get(),
+        limits: Limits {
+            ttl: TABLE.jwks_cache_ttl.get(),
+            cooldown: TABLE.jwks_refresh_cooldown.get(),
+            max_stale: TABLE.jwks_max_stale.get(),
+        },
+        network: Network {
+            connect_timeout: TABLE.connect_timeout.get(),
+            fetch_timeout: TABLE.fetch_timeout.get(),
+            ca_file: nonempty(&TABLE.ca_file.text()).map(PathBuf::from),
+            allow_insecure_http: TABLE.allow_insecure_http.get(),
+        },
+        token_cache_size: TABLE.token_cache_size.get(),
+        audit_log: TABLE.audit_log.get(),
+        audit_claims: TABLE.audit_claims.get(),
+    }
+}
+
+fn providers() -> Result<Providers, String> {
+    Providers::assemble(&TrustSettings {
+        issuer: nonempty(&TABLE.issuer.text()),
+        audience: nonempty(&TABLE.audience.text()),
+        jwks_uri: nonempty(&TABLE.jwks_uri.text()),
+        jwks: nonempty(&TABLE.jwks.text()),
+        providers: nonempty(&TABLE.providers.text()),
+        allowed_algorithms: &TABLE.allowed_algorithms.text(),
+        required_scope: nonempty(&TABLE.required_scope.text()),
+        role_claim: &TABLE.role_claim.text(),
+        tenant_claim: nonempty(&TABLE.tenant_claim.text()),
+        authn_claim: &TABLE.authn_claim.text(),
+        token_type: TABLE.token_type.get().into(),
+        leeway: TABLE.leeway.get(),
+        max_token_age: Some(TABLE.max_token_age.get()).filter(|age| *age > Span::ZERO),
+    })
+}
+
+/// An empty setting is an unset one.
+fn nonempty(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.trim().is_empty())
+}
