@@ -215,3 +215,15 @@ fn a_nul_in_a_claim_is_refused() {
         assert_eq!(identity(&mut client), None);
     }
 }
+
+#[test]
+fn settings_that_are_not_utf_8_are_refused() {
+    let mut client = server().connect("postgres", &LATIN1);
+    run(&mut client, "SELECT auth.init()");
+    for name in ["issuer", "audience", "role_claim", "role_map", "tenant_lookup", "ca_file", "audit_claims"] {
+        let error = refused(&mut client, &format!("SET pg_jwks.{name} = 'é'"));
+        assert_eq!(error.sqlstate, "22023", "{name}: {error:?}");
+        assert_eq!(error.detail.as_deref(), Some("The value is not UTF-8."), "{name}");
+        assert!(error.hint.is_some(), "{name}: {error:?}");
+    }
+}

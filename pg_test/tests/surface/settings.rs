@@ -206,11 +206,59 @@ fn nonsense_is_refused_with_a_detail_and_a_hint() {
             assert!(detail.contains(words), "{name} = {value:?}: {detail:?}");
             let hint = error.hint.expect("a HINT");
             for sentence in [detail, hint] {
-                let capital = sentence.starts_with(|first: char| first.is_ascii_uppercase() || first == '"');
-                assert!(capital && sentence.ends_with('.'), "{name} = {value:?}: {sentence:?}");
+                assert!(is_sentences(&sentence), "{name} = {value:?}: {sentence:?}");
             }
         }
     }
+}
+
+/// Whether a text is sentences, as PostgreSQL wants details, hints and descriptions to be.
+fn is_sentences(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_uppercase() || first == '"') && text.ends_with('.')
+}
+
+/// What a setting does (`short_desc`), and how its value is written (`extra_desc`), by its name without the prefix.
+fn descriptions(client: &mut Client) -> Vec<(String, String, String)> {
+    let query = "SELECT substr(name, 9), short_desc, extra_desc FROM pg_settings
+                  WHERE name LIKE 'pg\\_jwks.%' AND name NOT IN ('pg_jwks.session', 'pg_jwks.tenant')";
+    let rows = client.query(query, &[]).expect("pg_settings");
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+#[test]
+fn settings_describe_themselves_in_sentences_and_no_two_alike() {
+    let mut short = Vec::new();
+    for (name, what, how) in descriptions(&mut session()) {
+        assert!(is_sentences(&what) && is_sentences(&how), "{name}: {what:?}, {how:?}");
+        assert!(!short.contains(&what), "{name}: {what:?}");
+        short.push(what);
+    }
+    assert!(short.len() > 30, "{short:?}");
+}
+
+#[test]
+fn the_hint_of_a_refusal_is_the_description_of_the_value() {
+    let mut client = session();
+    let descriptions = descriptions(&mut client);
+    for (name, values) in texts() {
+        let (value, _) = &values[0];
+        let hint = refused(&mut client, name, value).hint;
+        let (_, _, how) = descriptions.iter().find(|row| row.0 == name).expect("a description");
+        assert_eq!(hint.as_ref(), Some(how), "{name}");
+    }
+}
+
+#[test]
+fn the_hint_about_providers_names_every_member() {
+    let error = refused(&mut session(), "providers", "[{\"issuer\": \"a\", \"audiences\": \"app\"}]");
+    let (detail, hint) = (error.detail.expect("a DETAIL"), error.hint.expect("a HINT"));
+    let expected = detail.split_once("expected one of ").expect("the members").1;
+    let mut expected: Vec<_> = expected.trim_end_matches('.').split(", ").map(|name| name.trim_matches('`')).collect();
+    let named = hint.split_once("Members are ").expect("the members").1;
+    let mut named: Vec<_> = named.trim_end_matches('.').split(", ").flat_map(|names| names.split(" and ")).collect();
+    expected.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, expected);
 }
 
 #[test]
