@@ -2,8 +2,8 @@
 
 pub mod certificates;
 mod check;
-mod define;
 mod generation;
+mod kinds;
 mod snapshot;
 mod table;
 mod unapplied;

@@ -15,7 +15,7 @@ use pg_jwks_core::policy::role_map::RoleMap;
 use pg_jwks_core::time::Span;
 
 use super::check::{self, optional};
-use super::define::{
+use super::kinds::{
     BoolSetting, Count, EnumSetting, IntegerSetting, Kilobytes, Milliseconds, Row, Seconds, StringSetting,
 };
 use super::words::{AuditLog, OnExpiry, SessionScope, TokenType};
@@ -128,7 +128,7 @@ table! {
         "It is a part of pg_jwks.fetch_timeout.";
     fetch_timeout: IntegerSetting<Milliseconds> = (5000, TIMEOUT),
         "Bound of a whole fetch of keys.",
-        "A session that needs the keys waits no longer than that.";
+        "It includes pg_jwks.connect_timeout and discovery at the issuer.";
     ca_file: StringSetting<()> = (None, check::certificate_file),
         "Trust roots for fetching keys, besides those of the system.",
         "Use the absolute path of a PEM file that the server can read.";
@@ -136,7 +136,7 @@ table! {
         "Allows fetching keys without TLS.",
         "It is for tests on one machine only: whoever can change the answer can sign tokens.";
     token_cache_size: IntegerSetting<Count> = (128, 0..=65_536),
-        "Verified tokens that a session remembers.",
+        "Number of verified tokens that a session remembers.",
         "The signature of a remembered token is not checked again. 0 turns this off.";
     shared_cache_size: IntegerSetting<Kilobytes> = (1024, 64..=64 * 1024).fixed_at_start(),
         "Shared memory for keys, if the library is preloaded.",
@@ -184,7 +184,7 @@ table! {
 
     // The audit log.
     audit_log: EnumSetting<AuditLog> = (AuditLog::Rejected),
-        "Which decisions about tokens the server's log has.",
+        "Which decisions about tokens go into the server's log.",
         "\"rejected\" logs rejected tokens, \"all\" logs accepted ones too.";
     audit_claims: StringSetting<Vec<String>> = (None, |text| Ok(list(text))),
         "Claims in the log of accepted tokens, separated by commas.",

@@ -310,7 +310,10 @@ unsafe extern "C-unwind" fn check_string<R: Row<Setting = StringSetting<T>>, T: 
     };
     // The message does not repeat the value: it can be a secret.
     let message = format!("invalid value for parameter \"{}\"", R::NAME.to_string_lossy());
-    refuse_setting(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, &message, &detail, &R::LONG.to_string_lossy());
+    let hint = R::LONG.to_string_lossy();
+    let code = PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
+    // It raises when PostgreSQL is out of memory; the value is refused all the same.
+    let _ = catch_unwind(|| refuse_setting(code, &message, &detail, &hint));
     false
 }
 
