@@ -1,4 +1,12 @@
 //! No token and no shared secret reaches the server log.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
@@ -25,7 +33,7 @@ const SETTING_CHANGED: &CStr = c"parameter \"%s\" changed to \"%s\"";
 /// Replaces tokens and shared secrets in what is logged, and leaves out the statement if it has one.
 ///
 /// Runs inside error reporting, also when memory ran out and in signal handlers: it allocates nothing, raises nothing
-/// and cannot panic, because the functions of [`redaction`] do not.
+/// and cannot panic. The functions of [`redaction`] promise the same.
 ///
 /// # Safety
 ///
@@ -63,7 +71,36 @@ unsafe fn conceal(edata: &mut pg_sys::ErrorData) {
             });
         }
         let statement = bytes(pg_sys::debug_query_string).map(redaction::find).unwrap_or_default();
-        edata.hide_stmt |= statement.token || statement.secret_setting.is_some();
+        edata.hide_stmt |= statement.token;
+        // Of EXECUTE, only the detail tells what it executes; of parameters, the statement may tell nothing.
+        let texts = [edata.message, edata.detail, edata.context, edata.internalquery];
+        let named = |text: &*mut c_char| bytes(*text).and_then(redaction::secret_setting);
+        if let Some(setting) = statement.secret_setting.or_else(|| texts.iter().find_map(named)) {
+            hide(edata, setting);
+        }
+    }
+}
+
+/// Leaves out whatever may repeat the value of a secret setting.
+///
+/// # Safety
+///
+/// As for [`conceal`].
+unsafe fn hide(edata: &mut pg_sys::ErrorData, setting: &str) {
+    edata.hide_stmt = true;
+    // The client still gets it.
+    edata.hide_ctx = true;
+    // SAFETY: the caller promises C strings, writable but for message_id; each is used before the next is looked at.
+    unsafe {
+        let format = bytes(edata.message_id).unwrap_or_default();
+        rewrite(edata.message, |message| redaction::hide_statement(message, format, setting));
+        rewrite(edata.internalquery, |query| redaction::hide(query, setting));
+        // Parameters, or a prepared statement. Other details are sentences.
+        if redaction::repeats_statement(format) {
+            for detail in [edata.detail, edata.detail_log] {
+                rewrite(detail, |detail| redaction::hide(detail, setting));
+            }
+        }
     }
 }
 

@@ -70,17 +70,46 @@ pub fn find(text: &[u8]) -> Found {
     found
 }
 
+/// Hides what a message repeats of a statement that names a secret setting. `format` is the untranslated form of the
+/// message; others than those that repeat statements, their parameters or values stay. Returns the new length.
+pub fn hide_statement(message: &mut [u8], format: &[u8], setting: &str) -> usize {
+    let Some(front) = statement_in(message, format) else { return message.len() };
+    let statement = message.get_mut(front..).unwrap_or_default();
+    front.saturating_add(hide(statement, setting))
+}
+
+/// Whether messages of this form repeat a statement, its parameters or a value.
+pub fn repeats_statement(format: &[u8]) -> bool {
+    statement_in(&[], format).is_some()
+}
+
+/// Replaces a whole text by the name of the setting whose value may be in it, and returns the new length. Shorter texts
+/// stay: no secret is as short.
+pub fn hide(text: &mut [u8], setting: &str) -> usize {
+    match text.len() > setting.len().saturating_add(2) {
+        true => overwrite(text, &[b"<", setting.as_bytes(), b">"]),
+        false => text.len(),
+    }
+}
+
 /// Puts another text, given in parts, in place of one, as far as it fits. Returns its length.
 pub fn overwrite(text: &mut [u8], parts: &[&[u8]]) -> usize {
-    text.iter_mut().zip(parts.iter().copied().flatten()).map(|(to, from)| *to = *from).count()
+    let mut length = 0_usize;
+    for (to, from) in text.iter_mut().zip(parts.iter().copied().flatten()) {
+        *to = *from;
+        length = length.saturating_add(1);
+    }
+    length
 }
 
 /// Moves part of the text to the front, to `to`, and returns where it ends then.
 fn shift(text: &mut [u8], part: Range<usize>, to: usize) -> usize {
     let text = Cell::from_mut(text).as_slice_of_cells();
     let (part, target) = (text.get(part).unwrap_or_default(), text.get(to..).unwrap_or_default());
-    let moved = target.iter().zip(part).map(|(to, from)| to.set(from.get())).count();
-    to.saturating_add(moved)
+    for (to, from) in target.iter().zip(part) {
+        to.set(from.get());
+    }
+    to.saturating_add(part.len())
 }
 
 /// The text around each of its dots: what is before it, and what begins with it. All that is sought has a dot, and
@@ -99,8 +128,8 @@ fn token_at(before: &[u8], after: &[u8]) -> Option<Range<usize>> {
     let (padded, _) = split_trailing(before, |byte| byte == b'=');
     let (front, word) = split_trailing(padded, base64url);
     let start = front.len().saturating_add(header_offset(word)?);
-    let rest = after.iter().take_while(|byte| base64url(**byte) || b".=+/".contains(byte)).count();
-    Some(start..before.len().saturating_add(rest))
+    let end = after.iter().position(|byte| !base64url(*byte) && !b".=+/".contains(byte)).unwrap_or(after.len());
+    Some(start..before.len().saturating_add(end))
 }
 
 /// Splits off the end of the text that consists of such bytes.
@@ -131,6 +160,45 @@ fn header_offset(word: &[u8]) -> Option<usize> {
 
 fn base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+/// The ends of the formats of messages that repeat a statement, its parameters or a value, up to the last `%s`; and the
+/// last part of each that stays the same in all languages.
+///
+/// For example `duration: %s ms  statement: %s` (postgres.c), `invalid value for parameter "%s": "%s"` (guc.c),
+/// `%s at or near "%s"` (scan.l), `duration: %.3f ms  plan:\n%s` (auto_explain).
+const REPEATING: [(&[u8], &[u8]); 4] =
+    [(b": ", b": "), (b": \"", b": \""), (b":\n", b":\n"), (b" at or near \"", b"\"")];
+
+/// How the messages of pgaudit begin.
+const PGAUDIT: &[u8] = b"AUDIT: ";
+
+/// Where the statement begins in the message, if its format is one of those that have it. It may be too far in front.
+fn statement_in(message: &[u8], format: &[u8]) -> Option<usize> {
+    if format.starts_with(PGAUDIT) {
+        return Some(PGAUDIT.len().min(message.len()));
+    }
+    let format = format.strip_suffix(b"%s").or_else(|| format.strip_suffix(b"%s\""))?;
+    let (_, separator) = REPEATING.iter().find(|(end, _)| format.ends_with(end))?;
+    let (mut format, mut rest) = (format, message);
+    while let Some(after) = behind(format, separator) {
+        format = after;
+        match behind(rest, separator) {
+            Some(after) => rest = after,
+            None => return Some(0),
+        }
+    }
+    Some(message.len().saturating_sub(rest.len()))
+}
+
+/// What comes behind the first place of the part in the text.
+fn behind<'a>(mut text: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
+    loop {
+        match text.strip_prefix(part) {
+            Some(rest) => return Some(rest),
+            None => text = text.get(1..)?,
+        }
+    }
 }
 
 /// The prefix of all settings.

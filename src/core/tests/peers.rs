@@ -269,7 +269,8 @@ fn the_token_ends_up_in_the_log() {
     let token = Token::new(&RSA).text();
     let statement = format!("SELECT auth.jwt_session_init('{token}'), 1");
     let mut logged = statement.into_bytes();
-    logged.truncate(redact(&mut logged));
+    let length = redact(&mut logged);
+    logged.truncate(length);
     let logged = String::from_utf8(logged).unwrap();
     assert_eq!(logged, "SELECT auth.jwt_session_init('<JWT>'), 1");
     let rejection = verify(

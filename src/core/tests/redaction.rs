@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use pg_jwks_core::redaction::{self, Found, find, has_token, overwrite, secret_setting};
+use pg_jwks_core::redaction::{self, Found, find, has_token, overwrite, repeats_statement, secret_setting};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -98,6 +98,67 @@ fn the_first_secret_setting_in_a_text_counts() {
     assert_eq!(secret_setting(message), Some("pg_jwks.providers"));
 }
 
+fn hidden(message: &str, format: &str) -> String {
+    let mut message = message.as_bytes().to_vec();
+    let length = redaction::hide_statement(&mut message, format.as_bytes(), "pg_jwks.jwks");
+    message.truncate(length);
+    String::from_utf8(message).unwrap()
+}
+
+#[test]
+fn statements_are_hidden_in_messages_that_repeat_them() {
+    for (format, message, logged) in [
+        ("statement: %s", "statement: SET pg_jwks.jwks = 'a: b'", "statement: <pg_jwks.jwks>"),
+        ("statement: %s", "instruction : SET pg_jwks.jwks = 'a'", "instruction : <pg_jwks.jwks>"),
+        (
+            "duration: %s ms  statement: %s",
+            "Dauer: 1.5 ms  Anweisung: SET pg_jwks.jwks = 'a'",
+            "Dauer: 1.5 ms  Anweisung: <pg_jwks.jwks>",
+        ),
+        (
+            "duration: %s ms  %s %s%s%s: %s",
+            "duration: 1.5 ms  bind a: SELECT f('pg_jwks.jwks')",
+            "duration: 1.5 ms  bind a: <pg_jwks.jwks>",
+        ),
+        (
+            "duration: %.3f ms  plan:\n%s",
+            "duration: 1.5 ms  plan:\nQuery Text: SELECT 'pg_jwks.jwks'",
+            "duration: 1.5 ms  plan:\n<pg_jwks.jwks>",
+        ),
+        (
+            "%s at or near \"%s\"",
+            "syntax error at or near \"'{\"keys\": []}'\"",
+            "syntax error at or near \"<pg_jwks.jwks>",
+        ),
+        (
+            "invalid value for parameter \"%s\": \"%s\"",
+            "invalid value for parameter \"a\": \"0123456789abcdef\"",
+            "invalid value for parameter \"a\": \"<pg_jwks.jwks>",
+        ),
+        ("AUDIT: %s,%s", "AUDIT: SESSION,1,1,MISC,SET,,,SET pg_jwks.jwks = 'a'", "AUDIT: <pg_jwks.jwks>"),
+        // A translation without the separator, and a name that has it.
+        ("statement: %s", "文：SET pg_jwks.jwks = 'a'", "<pg_jwks.jwks>"),
+        ("%s %s%s%s: %s", "execute a: b: SELECT 'pg_jwks.jwks'", "execute a: <pg_jwks.jwks>"),
+    ] {
+        assert_eq!(hidden(message, format), logged, "{format}");
+        assert!(repeats_statement(format.as_bytes()));
+    }
+}
+
+#[test]
+fn other_messages_and_short_ones_stay() {
+    for (format, message) in [
+        ("permission denied to set parameter \"%s\"", "permission denied to set parameter \"pg_jwks.jwks\""),
+        ("%s", "pg_jwks.jwks is no JWK Set"),
+        ("", ""),
+        ("division by zero", "division by zero"),
+        ("%s at or near \"%s\"", "syntax error at or near \"pg_jwks\""),
+        ("statement: %s", ""),
+    ] {
+        assert_eq!(hidden(message, format), message);
+    }
+}
+
 #[test]
 fn another_text_is_put_in_place_as_far_as_it_fits() {
     let mut text = *b"0123456";
@@ -118,6 +179,7 @@ fn nothing_is_allocated() {
             find(&text);
             secret_setting(&text);
             let length = redaction::redact(&mut text);
+            let length = redaction::hide_statement(&mut text[..length], b"duration: %s ms  statement: %s", "a.b");
             overwrite(&mut text[..length], &[b"a", b"b"]);
         });
         assert_eq!(count, 0);
@@ -268,6 +330,13 @@ proptest! {
         prop_assert_eq!(secret_setting(&text), reference::secret_setting(&text));
         let found = Found { token: !tokens.is_empty(), secret_setting: reference::secret_setting(&text) };
         prop_assert_eq!(find(&text), found);
+    }
+
+    #[test]
+    fn hiding_leaves_no_text_longer(text in any_text(), format in any_text(), end in select(vec!["", ": %s", ": \"%s\""])) {
+        let (mut copy, format) = (text.clone(), [&format, end.as_bytes()].concat());
+        let length = redaction::hide_statement(&mut copy, &format, "pg_jwks.jwks");
+        prop_assert!(length < text.len() || copy == text);
     }
 
     #[test]
