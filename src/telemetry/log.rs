@@ -1,4 +1,12 @@
 //! No token and no shared secret reaches the server log.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
@@ -6,9 +14,9 @@ use std::ffi::{CStr, c_char};
 use pg_jwks_core::redaction;
 use pgrx::pg_sys;
 
-thread_local! {
-    static NEXT_EMIT_LOG: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
-}
+use crate::pg::backend_local::BackendLocal;
+
+static NEXT_EMIT_LOG: BackendLocal<Cell<pg_sys::emit_log_hook_type>> = BackendLocal::new(Cell::new(None));
 
 /// Installs the hook before those of libraries that were loaded earlier.
 pub fn install() {
@@ -22,58 +30,109 @@ pub fn install() {
 /// The untranslated form of the message with which the server reports a new value from a configuration file (guc.c).
 const SETTING_CHANGED: &CStr = c"parameter \"%s\" changed to \"%s\"";
 
-/// Replaces tokens and shared secrets in what is logged, and leaves out the statement where it has one. Runs inside error reporting, so
-/// it raises nothing and calls nothing that might.
+/// Replaces tokens and shared secrets in what is logged, and leaves out the statement if it has one.
+///
+/// Runs inside error reporting, also when memory ran out and in signal handlers: it allocates nothing, raises nothing
+/// and cannot panic. The functions of [`redaction`] promise the same.
+///
+/// # Safety
+///
+/// `edata` must be what PostgreSQL passes to this hook.
 unsafe extern "C-unwind" fn emit_log(edata: *mut pg_sys::ErrorData) {
-    // SAFETY: PostgreSQL passes a complete ErrorData, whose strings are NULL or C strings, and calls this hook before
-    // it uses them. debug_query_string is NULL or a C string.
+    // SAFETY: PostgreSQL passes NULL or its record of the error, which nobody else uses until the hook returns.
+    if let Some(edata) = unsafe { edata.as_mut() } {
+        // SAFETY: the texts of a record are NULL or C strings that error reporting has copied for it. debug_query_string
+        // is NULL or the C string that the client sent. message_id is a literal.
+        unsafe { conceal(edata) };
+    }
+    if let Some(next) = NEXT_EMIT_LOG.get() {
+        // SAFETY: it is the hook that was there before, and gets what PostgreSQL passed.
+        unsafe { next(edata) };
+    }
+}
+
+/// # Safety
+///
+/// The texts of the record must be NULL or C strings, and all but `message_id` writable up to their NUL;
+/// `debug_query_string` must be NULL or a C string.
+unsafe fn conceal(edata: &mut pg_sys::ErrorData) {
+    // SAFETY: the caller promises C strings that are writable. No two of the fields share one, and each is used before
+    // the next is looked at.
     unsafe {
-        if let Some(edata) = edata.as_mut() {
-            for field in [
-                &mut edata.message,
-                &mut edata.detail,
-                &mut edata.detail_log,
-                &mut edata.hint,
-                &mut edata.context,
-                &mut edata.internalquery,
-            ] {
-                redact(field);
-            }
-            if bytes(edata.message_id) == Some(SETTING_CHANGED.to_bytes())
-                && let Some(setting) = bytes(edata.message).and_then(redaction::secret_setting)
-            {
-                overwrite(edata.message, format!("parameter \"{setting}\" changed").as_bytes());
-            }
-            edata.hide_stmt |= bytes(pg_sys::debug_query_string).is_some_and(|statement| {
-                redaction::has_token(statement) || redaction::secret_setting(statement).is_some()
+        // Backtraces have names of functions only.
+        for field in [edata.message, edata.detail, edata.detail_log, edata.hint, edata.context, edata.internalquery] {
+            rewrite(field, redaction::redact);
+        }
+        if bytes(edata.message_id) == Some(SETTING_CHANGED.to_bytes())
+            && let Some(setting) = bytes(edata.message).and_then(redaction::secret_setting)
+        {
+            rewrite(edata.message, |message| {
+                redaction::overwrite(message, &[b"parameter \"", setting.as_bytes(), b"\" changed"])
             });
         }
-        if let Some(next) = NEXT_EMIT_LOG.get() {
-            next(edata);
+        let statement = bytes(pg_sys::debug_query_string).map(redaction::find).unwrap_or_default();
+        edata.hide_stmt |= statement.token;
+        // Of EXECUTE, only the detail tells what it executes; of parameters, the statement may tell nothing.
+        let texts = [edata.message, edata.detail, edata.context, edata.internalquery];
+        let named = |text: &*mut c_char| bytes(*text).and_then(redaction::secret_setting);
+        if let Some(setting) = statement.secret_setting.or_else(|| texts.iter().find_map(named)) {
+            hide(edata, setting);
         }
     }
 }
 
-unsafe fn redact(field: &mut *mut c_char) {
-    // SAFETY: the caller passes NULL or a C string.
-    let Some(redacted) = (unsafe { bytes(*field) }).and_then(redaction::redacted) else {
-        return;
-    };
-    // SAFETY: the caller passes a string of error reporting's.
-    unsafe { overwrite(*field, &redacted) }
-}
-
-/// Puts another text in place of one, as far as it fits: nothing must be allocated.
-unsafe fn overwrite(field: *mut c_char, text: &[u8]) {
-    // SAFETY: the caller passes a C string that error reporting owns; those are writable up to their NUL.
+/// Leaves out whatever may repeat the value of a secret setting.
+///
+/// # Safety
+///
+/// As for [`conceal`].
+unsafe fn hide(edata: &mut pg_sys::ErrorData, setting: &str) {
+    edata.hide_stmt = true;
+    // The client still gets it.
+    edata.hide_ctx = true;
+    // SAFETY: the caller promises C strings, writable but for message_id; each is used before the next is looked at.
     unsafe {
-        let length = text.len().min(CStr::from_ptr(field).count_bytes());
-        std::ptr::copy_nonoverlapping(text.as_ptr().cast(), field, length);
-        field.add(length).write(0);
+        let format = bytes(edata.message_id).unwrap_or_default();
+        rewrite(edata.message, |message| redaction::hide_statement(message, format, setting));
+        rewrite(edata.internalquery, |query| redaction::hide(query, setting));
+        // Parameters, or a prepared statement. Other details are sentences.
+        if redaction::repeats_statement(format) {
+            for detail in [edata.detail, edata.detail_log] {
+                rewrite(detail, |detail| redaction::hide(detail, setting));
+            }
+        }
     }
 }
 
+/// Changes a text in place; `change` returns the new length, which must not be above the former one.
+///
+/// # Safety
+///
+/// `field` must be NULL or a C string that is writable up to its NUL and not used otherwise during the call.
+unsafe fn rewrite(field: *mut c_char, change: impl FnOnce(&mut [u8]) -> usize) {
+    if field.is_null() {
+        return;
+    }
+    // SAFETY: the caller promises a C string, so there are so many bytes before the NUL, all initialised, and nobody
+    // else uses them.
+    let text = unsafe { std::slice::from_raw_parts_mut(field.cast::<u8>(), CStr::from_ptr(field).count_bytes()) };
+    let former = text.len();
+    let length = change(text);
+    if length < former {
+        // SAFETY: the place is before the NUL.
+        unsafe { field.add(length).write(0) };
+    }
+}
+
+/// The bytes of a C string before its NUL.
+///
+/// # Safety
+///
+/// `text` must be NULL or a C string, which lives and stays unchanged for `'a`.
 unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: the caller passes NULL or a C string.
-    unsafe { text.as_ref().map(|first| CStr::from_ptr(first).to_bytes()) }
+    match text.is_null() {
+        true => None,
+        // SAFETY: the caller promises a C string for that time.
+        false => Some(unsafe { CStr::from_ptr(text) }.to_bytes()),
+    }
 }

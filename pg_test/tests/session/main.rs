@@ -8,6 +8,7 @@ mod fail_closed;
 mod forgery;
 mod log;
 mod memory;
+mod memory_limit;
 mod model;
 mod parallel;
 mod plans;

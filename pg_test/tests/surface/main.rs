@@ -9,6 +9,7 @@ mod explain;
 mod hostile_schema;
 mod installation;
 mod licences;
+mod logged_statements;
 mod mistakes_not_made;
 mod not_configured;
 mod privileges;

@@ -18,10 +18,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ED25519, NOW, P256, P384, RSA, Server, Signer, Token};
 use pg_jwks_core::cache::token_cache::TokenCache;
 use pg_jwks_core::digest::digest;
+use pg_jwks_core::redaction::{find, redact};
 use pg_jwks_core::verification::verify::verify;
 
 const ROUNDS: usize = 51;
 const ROUND: Duration = Duration::from_millis(5);
+
+/// A statement that is longer than most.
+const LONG: usize = 70 << 20;
 
 type Operation<'a> = (String, Box<dyn FnMut() + 'a>);
 
@@ -103,6 +107,40 @@ fn remembered() {
     ]);
 }
 
+/// What is done for each line of the log, with the statement that it is about and with its own fields.
+fn logging() {
+    let query = "SELECT o.id, o.\"total\", c.name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id \
+        WHERE o.tenant_id = 17 AND c.key = 'view' AND o.total > 12.50 ";
+    let token = Token::new(&RSA).text();
+    let text = |length: usize, end: &str| {
+        let front: String = query.chars().cycle().take(length - end.len()).collect();
+        front + end
+    };
+    let [statement, with_token] = [text(1024, ""), text(1024, &token)];
+    let [long, long_base64] = [text(LONG, ""), "abcdefgh".repeat(LONG / 8)];
+    let dots = ".".repeat(LONG);
+    let hostile = "eyJhbGciO.".repeat(LONG / 10);
+    let mut copy = with_token.clone().into_bytes();
+    let look = |text: &str| _ = black_box(find(black_box(text.as_bytes())));
+    compare(vec![
+        ("log: statement of 1 KiB".into(), Box::new(|| look(&statement))),
+        ("log: statement of 1 KiB, with a token".into(), Box::new(|| look(&with_token))),
+        (
+            "log: message of 1 KiB, with a token".into(),
+            Box::new(|| {
+                copy.copy_from_slice(with_token.as_bytes());
+                black_box(redact(black_box(&mut copy)));
+            }),
+        ),
+    ]);
+    compare(vec![
+        ("log: statement of 70 MiB".into(), Box::new(|| look(&long))),
+        ("log: 70 MiB of base64".into(), Box::new(|| look(&long_base64))),
+        ("log: 70 MiB of dots".into(), Box::new(|| look(&dots))),
+        ("log: 70 MiB of beginnings of headers".into(), Box::new(|| look(&hostile))),
+    ]);
+}
+
 fn main() {
     println!("{:<44}{:>10}{:>8}", "name", "ns/op", "ratio");
     verification("RS256", &RSA, &RSA_PKCS1_2048_8192_SHA256);
@@ -110,4 +148,5 @@ fn main() {
     verification("ES384", &P384, &ECDSA_P384_SHA384_FIXED);
     verification("EdDSA", &ED25519, &RAW_ED25519);
     remembered();
+    logging();
 }

@@ -1,163 +1,230 @@
-//! Finding tokens in texts that are about to be logged.
+//! Finding what must not be logged: tokens, and the settings whose values can be shared secrets.
+//!
+//! This runs while an error is reported, perhaps because memory ran out, and a failure here would end the whole server.
+//! So nothing here allocates or can panic; every function takes time in proportion to the text, and reads it in place.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
+use std::cell::Cell;
 use std::ops::Range;
 
-/// The text with each token in it replaced by `<JWT>`, or `None` where it has none. It is never longer than before.
+/// What stands in place of a token. Every token is longer.
+const REPLACEMENT: &[u8] = b"<JWT>";
+
+/// Replaces each token in the text by `<JWT>` and returns the new length; what is behind it has no meaning.
 ///
 /// A token begins with the base64url form of `{"`, which is `eyJ`, or of `{` and white space, which begins with `ey`
-/// or `ew`; it goes on over at least one dot. Truncated and malformed tokens are found too. Takes time in proportion
-/// to the text.
-pub fn redacted(text: &[u8]) -> Option<Vec<u8>> {
-    let mut token = next_token(text, 0)?;
-    let mut out = Vec::with_capacity(text.len());
-    let mut copied = 0;
-    loop {
-        out.extend_from_slice(&text[copied..token.start]);
-        out.extend_from_slice(b"<JWT>");
-        copied = token.end;
-        match next_token(text, copied) {
-            Some(next) => token = next,
-            None => break,
+/// or `ew`; it goes on over at least one dot. Truncated and malformed tokens are found too.
+pub fn redact(text: &mut [u8]) -> usize {
+    let (mut read, mut written) = (0_usize, 0_usize);
+    while let Some(token) = text.get(read..).and_then(first_token) {
+        written = shift(text, read..read.saturating_add(token.start), written);
+        if let Some(rest) = text.get_mut(written..) {
+            written = written.saturating_add(overwrite(rest, &[REPLACEMENT]));
         }
+        read = read.saturating_add(token.end);
     }
-    out.extend_from_slice(&text[copied..]);
-    Some(out)
+    match read {
+        0 => text.len(),
+        _ => shift(text, read..text.len(), written),
+    }
 }
 
 /// Whether the text has a token in it.
 pub fn has_token(text: &[u8]) -> bool {
-    next_token(text, 0).is_some()
+    first_token(text).is_some()
 }
 
-/// The settings whose values can be shared secrets.
-const SECRET_SETTINGS: [&str; 2] = ["pg_jwks.jwks", "pg_jwks.providers"];
-
-/// A setting whose value can be a shared secret, where the text names one, however it is spelt: SQL allows quotes and
+/// The first setting in the text whose value can be a shared secret, however its name is spelt: SQL allows quotes and
 /// white space in names.
 pub fn secret_setting(text: &[u8]) -> Option<&'static str> {
-    let plain: Vec<u8> = text.iter().filter(|byte| **byte != b'"' && !byte.is_ascii_whitespace()).copied().collect();
-    // pg_jwks.jwks_uri is another setting.
-    let named = |name: &[u8]| {
-        plain.windows(name.len()).enumerate().any(|(at, window)| {
-            window.eq_ignore_ascii_case(name) && plain.get(at + name.len()).is_none_or(|next| *next != b'_')
-        })
-    };
-    SECRET_SETTINGS.into_iter().find(|name| named(name.as_bytes()))
+    dots(text).find_map(|(before, after)| secret_setting_at(before, after))
 }
 
-/// The first token at or behind `from`.
-fn next_token(text: &[u8], from: usize) -> Option<Range<usize>> {
-    let mut at = from;
-    while at < text.len() {
-        let word = text[at..].iter().take_while(|byte| base64url(**byte)).count();
-        let end = at + word;
-        // Padding is an error in a token, and easily taken off.
-        let dot = end + text[end..].iter().take_while(|byte| **byte == b'=').count();
-        if text.get(dot) == Some(&b'.')
-            && let Some(offset) = header_offset(&text[at..end])
-        {
-            let rest = text[dot..].iter().take_while(|byte| base64url(**byte) || b".=+/".contains(byte)).count();
-            return Some(at + offset..dot + rest);
+/// What a text has that must not be logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it has a token in it.
+    pub token: bool,
+    /// The first setting in it whose value can be a shared secret.
+    pub secret_setting: Option<&'static str>,
+}
+
+/// What [`has_token`] and [`secret_setting`] find, with one pass through the text.
+pub fn find(text: &[u8]) -> Found {
+    let mut found = Found::default();
+    for (before, after) in dots(text) {
+        found.token = found.token || token_at(before, after).is_some();
+        found.secret_setting = found.secret_setting.or_else(|| secret_setting_at(before, after));
+        if found.token && found.secret_setting.is_some() {
+            break;
         }
-        at = end + 1;
     }
-    None
+    found
+}
+
+/// Hides what a message repeats of a statement that names a secret setting. `format` is the untranslated form of the
+/// message; others than those that repeat statements, their parameters or values stay. Returns the new length.
+pub fn hide_statement(message: &mut [u8], format: &[u8], setting: &str) -> usize {
+    let Some(front) = statement_in(message, format) else { return message.len() };
+    let statement = message.get_mut(front..).unwrap_or_default();
+    front.saturating_add(hide(statement, setting))
+}
+
+/// Whether messages of this form repeat a statement, its parameters or a value.
+pub fn repeats_statement(format: &[u8]) -> bool {
+    statement_in(&[], format).is_some()
+}
+
+/// Replaces a whole text by the name of the setting whose value may be in it, and returns the new length. Shorter texts
+/// stay: no secret is as short.
+pub fn hide(text: &mut [u8], setting: &str) -> usize {
+    match text.len() > setting.len().saturating_add(2) {
+        true => overwrite(text, &[b"<", setting.as_bytes(), b">"]),
+        false => text.len(),
+    }
+}
+
+/// Puts another text, given in parts, in place of one, as far as it fits. Returns its length.
+pub fn overwrite(text: &mut [u8], parts: &[&[u8]]) -> usize {
+    let mut length = 0_usize;
+    for (to, from) in text.iter_mut().zip(parts.iter().copied().flatten()) {
+        *to = *from;
+        length = length.saturating_add(1);
+    }
+    length
+}
+
+/// Moves part of the text to the front, to `to`, and returns where it ends then.
+fn shift(text: &mut [u8], part: Range<usize>, to: usize) -> usize {
+    let text = Cell::from_mut(text).as_slice_of_cells();
+    let (part, target) = (text.get(part).unwrap_or_default(), text.get(to..).unwrap_or_default());
+    for (to, from) in target.iter().zip(part) {
+        to.set(from.get());
+    }
+    to.saturating_add(part.len())
+}
+
+/// The text around each of its dots: what is before it, and what begins with it. All that is sought has a dot, and
+/// other text has few.
+fn dots(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    memchr::memchr_iter(b'.', text).filter_map(|dot| text.split_at_checked(dot))
+}
+
+fn first_token(text: &[u8]) -> Option<Range<usize>> {
+    dots(text).find_map(|(before, after)| token_at(before, after))
+}
+
+/// Where the token is whose header ends at this dot. Looks back to the dot before at most.
+fn token_at(before: &[u8], after: &[u8]) -> Option<Range<usize>> {
+    // Padding is an error in a token, and easily taken off.
+    let (padded, _) = split_trailing(before, |byte| byte == b'=');
+    let (front, word) = split_trailing(padded, base64url);
+    let start = front.len().saturating_add(header_offset(word)?);
+    let end = after.iter().position(|byte| !base64url(*byte) && !b".=+/".contains(byte)).unwrap_or(after.len());
+    Some(start..before.len().saturating_add(end))
+}
+
+/// Splits off the end of the text that consists of such bytes.
+fn split_trailing(text: &[u8], such: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let others = text.iter().rposition(|byte| !such(*byte)).map_or(0, |last| last.saturating_add(1));
+    text.split_at_checked(others).unwrap_or((text, &[]))
 }
 
 /// Shorter first parts are no header: `{"alg":"x"}` alone has 15 characters in base64url.
 const SHORTEST_HEADER: usize = 12;
 
 /// `{"alg":`, `{"kid":`, `{"typ":` and `{"x5t":`, as far as their encoding does not depend on what follows.
-const COMMON_HEADERS: [&[u8]; 4] = [b"eyJhbGciO", b"eyJraWQiO", b"eyJ0eXAiO", b"eyJ4NXQiO"];
+const COMMON_HEADERS: [&[u8; 9]; 4] = [b"eyJhbGciO", b"eyJraWQiO", b"eyJ0eXAiO", b"eyJ4NXQiO"];
 
-/// Where in a word of base64url characters a header can begin: at its front; further back, as in `%3DeyJhbGci`, only
-/// one that cannot be mistaken.
+/// Where in a word of base64url characters a header begins that ends with it: at its front; further back, as in
+/// `%3DeyJhbGci`, only one that cannot be mistaken.
 fn header_offset(word: &[u8]) -> Option<usize> {
-    let offset = match word.starts_with(b"ey") || word.starts_with(b"ew") {
-        true => 0,
-        false => word.windows(COMMON_HEADERS[0].len()).position(|window| COMMON_HEADERS.contains(&window))?,
-    };
-    (word.len() - offset >= SHORTEST_HEADER).then_some(offset)
+    if word.len() < SHORTEST_HEADER {
+        return None;
+    }
+    if word.starts_with(b"ey") || word.starts_with(b"ew") {
+        return Some(0);
+    }
+    let common = |window: &[u8]| window.starts_with(b"ey") && COMMON_HEADERS.iter().any(|header| window == *header);
+    let offset = word.windows(COMMON_HEADERS[0].len()).position(common)?;
+    (word.len().saturating_sub(offset) >= SHORTEST_HEADER).then_some(offset)
 }
 
 fn base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
-#[cfg(test)]
-mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use proptest::prelude::*;
+/// The ends of the formats of messages that repeat a statement, its parameters or a value, up to the last `%s`; and the
+/// last part of each that stays the same in all languages.
+///
+/// For example `duration: %s ms  statement: %s` (postgres.c), `invalid value for parameter "%s": "%s"` (guc.c),
+/// `%s at or near "%s"` (scan.l), `duration: %.3f ms  plan:\n%s` (auto_explain).
+const REPEATING: [(&[u8], &[u8]); 4] =
+    [(b": ", b": "), (b": \"", b": \""), (b":\n", b":\n"), (b" at or near \"", b"\"")];
 
-    use super::*;
+/// How the messages of pgaudit begin.
+const PGAUDIT: &[u8] = b"AUDIT: ";
 
-    #[test]
-    fn tokens_go_and_the_rest_stays() {
-        let text = b"SELECT f('eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln'), 'eyJhbGciOiJSUzI1NiJ9.x';";
-        assert_eq!(redacted(text).as_deref(), Some(&b"SELECT f('<JWT>'), '<JWT>';"[..]));
-        assert!(has_token(text));
+/// Where the statement begins in the message, if its format is one of those that have it. It may be too far in front.
+fn statement_in(message: &[u8], format: &[u8]) -> Option<usize> {
+    if format.starts_with(PGAUDIT) {
+        return Some(PGAUDIT.len().min(message.len()));
     }
-
-    #[test]
-    fn a_token_that_is_glued_to_other_text_goes() {
-        for text in ["token%3DeyJhbGciOiJSUzI1NiJ9.x.y", "E'\\neyJhbGciOiJSUzI1NiJ9.x.y", "keyJraWQiOiIxIn0.x"] {
-            let redacted = String::from_utf8(redacted(text.as_bytes()).unwrap()).unwrap();
-            assert!(redacted.ends_with("<JWT>") && !redacted.contains("eyJ"), "{redacted}");
+    let format = format.strip_suffix(b"%s").or_else(|| format.strip_suffix(b"%s\""))?;
+    let (_, separator) = REPEATING.iter().find(|(end, _)| format.ends_with(end))?;
+    let (mut format, mut rest) = (format, message);
+    while let Some(after) = behind(format, separator) {
+        format = after;
+        match behind(rest, separator) {
+            Some(after) => rest = after,
+            None => return Some(0),
         }
     }
+    Some(message.len().saturating_sub(rest.len()))
+}
 
-    #[test]
-    fn a_padded_token_goes() {
-        let text = b"f('eyJhbGciOiJSUzI1NiJ9==.eyJzdWIiOiJhIn0=.c2ln+/8=')";
-        assert_eq!(redacted(text).as_deref(), Some(&b"f('<JWT>')"[..]));
-    }
-
-    #[test]
-    fn ordinary_text_stays() {
-        for text in
-            ["SELECT eye.color FROM eye", "", "ey", "keyJournalEntries.id", "eyJhbGciOiJSUzI1NiJ9", "aeyJhbGciO.", "."]
-        {
-            assert_eq!(redacted(text.as_bytes()), None, "{text}");
-            assert!(!has_token(text.as_bytes()));
+/// What comes behind the first place of the part in the text.
+fn behind<'a>(mut text: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
+    loop {
+        match text.strip_prefix(part) {
+            Some(rest) => return Some(rest),
+            None => text = text.get(1..)?,
         }
     }
+}
 
-    #[test]
-    fn settings_whose_values_are_secret_are_recognised() {
-        for text in ["SET pg_jwks.jwks = '{}'", "ALTER SYSTEM SET \"pg_jwks\" . \"jwks\" TO x", "(PG_JWKS.Jwks"] {
-            assert_eq!(secret_setting(text.as_bytes()), Some("pg_jwks.jwks"), "{text}");
-        }
-        assert_eq!(secret_setting(b"parameter \"pg_jwks.providers\" changed"), Some("pg_jwks.providers"));
-        assert_eq!(secret_setting(b"SET pg_jwks.jwks_uri = 'a'; SET pg_jwks.jwks = 'b'"), Some("pg_jwks.jwks"));
-        for text in ["", "SET pg_jwks.jwks_uri = 'https://a.example'", "pg_jwks.jwks_cache_ttl", "SELECT auth.jwks()"] {
-            assert_eq!(secret_setting(text.as_bytes()), None, "{text}");
-        }
+/// The prefix of all settings.
+const PREFIX: &[u8] = b"pg_jwks";
+
+/// The settings whose values can be shared secrets, with their names behind the prefix.
+const SECRET_SETTINGS: [(&[u8], &str); 2] = [(b"jwks", "pg_jwks.jwks"), (b"providers", "pg_jwks.providers")];
+
+/// The secret setting whose name has this dot. Looks to the next dots at most.
+fn secret_setting_at(before: &[u8], after: &[u8]) -> Option<&'static str> {
+    if !begins_with(&mut letters(before.iter().rev()), PREFIX.iter().rev()) {
+        return None;
     }
+    let (_, name) = SECRET_SETTINGS.iter().find(|(name, _)| {
+        let mut letters = letters(after.iter().skip(1));
+        // pg_jwks.jwks_uri is another setting.
+        begins_with(&mut letters, name.iter()) && letters.next() != Some(b'_')
+    })?;
+    Some(name)
+}
 
-    proptest! {
-        #[test]
-        fn no_token_survives_wherever_it_stands(
-            before in "[a-zA-Z0-9_'= .\n-]{0,20}",
-            header in prop::sample::select(vec!["{\"alg\":\"RS256\"}", "{\"kid\":\"a\",\"alg\":\"ES256\"}"]),
-            payload in "[A-Za-z0-9_-]{8,20}",
-            after in "[ '\";)\n]?[a-z .]{0,20}",
-        ) {
-            let header = URL_SAFE_NO_PAD.encode(header);
-            let text = format!("{before}{header}.{payload}.c2lnbmF0dXJl{after}");
-            let redacted = redacted(text.as_bytes()).unwrap();
-            prop_assert!(redacted.len() < text.len());
-            prop_assert!(!has_token(&redacted));
-            let redacted = String::from_utf8(redacted).unwrap();
-            prop_assert!(!redacted.contains(&header) && !redacted.contains("c2lnbmF0dXJl"), "{}", redacted);
-        }
+/// Names without what SQL allows between and around their letters, in lower case.
+fn letters<'a>(text: impl Iterator<Item = &'a u8>) -> impl Iterator<Item = u8> {
+    text.filter(|byte| !matches!(byte, b'"' | b' ' | b'\t'..=b'\r')).map(u8::to_ascii_lowercase)
+}
 
-        #[test]
-        fn any_text_is_as_long_at_most(text in prop::collection::vec(prop::sample::select(b"eywJhbGciO. _".to_vec()), 0..200)) {
-            if let Some(redacted) = redacted(&text) {
-                prop_assert!(redacted.len() < text.len());
-            }
-            prop_assert_eq!(redacted(&text).is_some(), has_token(&text));
-        }
-    }
+fn begins_with<'a>(letters: &mut impl Iterator<Item = u8>, mut name: impl Iterator<Item = &'a u8>) -> bool {
+    name.all(|letter| letters.next() == Some(*letter))
 }

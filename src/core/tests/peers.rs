@@ -10,7 +10,7 @@ use pg_jwks_core::cache::token_cache::TokenCache;
 use pg_jwks_core::digest::digest;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::policy::provider::Provider;
-use pg_jwks_core::redaction::redacted;
+use pg_jwks_core::redaction::redact;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::time::{Span, Timestamp};
 use pg_jwks_core::verification::verify::{Claims, Keys, verify};
@@ -268,7 +268,10 @@ fn a_sub_that_is_no_uuid_breaks_uid() {
 fn the_token_ends_up_in_the_log() {
     let token = Token::new(&RSA).text();
     let statement = format!("SELECT auth.jwt_session_init('{token}'), 1");
-    let logged = String::from_utf8(redacted(statement.as_bytes()).unwrap()).unwrap();
+    let mut logged = statement.into_bytes();
+    let length = redact(&mut logged);
+    logged.truncate(length);
+    let logged = String::from_utf8(logged).unwrap();
     assert_eq!(logged, "SELECT auth.jwt_session_init('<JWT>'), 1");
     let rejection = verify(
         token.replace('.', "..").as_bytes(),

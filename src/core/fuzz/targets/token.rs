@@ -11,7 +11,7 @@ use pg_jwks_core::verification::explain::explain;
 use pg_jwks_core::jose::jwks::{KeySet, Origin};
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::providers::{Providers, TrustSettings};
-use pg_jwks_core::redaction::{has_token, redacted};
+use pg_jwks_core::redaction::has_token;
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::verify::{Keys, verify};
@@ -89,8 +89,5 @@ fn judge(token: &[u8]) {
         |part: &&[u8]| part.len() >= 24 && part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
     for part in token.split(|byte| *byte == b'.').filter(word).filter_map(|part| std::str::from_utf8(part).ok()) {
         assert!(findings.iter().all(|finding| !finding.detail.as_deref().unwrap_or_default().contains(part)));
-    }
-    if let Some(redacted) = redacted(token) {
-        assert!(redacted.len() < token.len() && has_token(token) && !has_token(&redacted));
     }
 }

@@ -1,0 +1,91 @@
+//! A backend that runs out of memory says so and lives on, and all other sessions with it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use pg_test::{Cluster, pg_error};
+
+use crate::server::*;
+
+/// A backend has several copies of a statement at some moments, and of so long a one it does not get as many.
+const STATEMENT_BYTES: usize = 70 << 20;
+
+/// What a backend may have beside what it has: from too little to read the statement, to enough to log all of it.
+const HEADROOMS_MIB: [u64; 8] = [100, 120, 140, 160, 180, 200, 400, 700];
+
+const OUT_OF_MEMORY: &str = "53200";
+
+/// Where a backend that dies takes no other test with it.
+static SERVER: LazyLock<Cluster> = LazyLock::new(|| started(options().setting("shared_preload_libraries", "pg_jwks")));
+
+/// Limits the address space of a process to what it has and so much more.
+fn limit_memory(pid: i32, headroom_mib: u64) {
+    let folder = format!("/proc/{pid}");
+    let status = fs::read_to_string(format!("{folder}/status")).expect("a running process");
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("VmSize in /proc");
+    let size_kib: u64 = size.trim().trim_end_matches(" kB").parse().expect("VmSize is a number");
+    let limit = (size_kib << 10) + (headroom_mib << 20);
+    let owner = fs::metadata(&folder).expect("a running process");
+    // In a container, root may not do this to others. The owner may.
+    let output = Command::new("prlimit")
+        .args([format!("--pid={pid}"), format!("--as={limit}:")])
+        .uid(owner.uid())
+        .gid(owner.gid())
+        .output()
+        .expect("prlimit runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// The statement fails with `sqlstate` if there is enough memory for it.
+fn assert_errors_stay_errors(statement: &str, sqlstate: &str) {
+    let mut bystander = SERVER.connect("app", "app");
+    let mut states = Vec::new();
+    for headroom in HEADROOMS_MIB {
+        let mut client = SERVER.connect("app", "app");
+        init(&mut client, "alice");
+        let mark = SERVER.log_mark();
+        limit_memory(value(&mut client, "SELECT pg_backend_pid()"), headroom);
+        let error = client.batch_execute(statement).expect_err("a failing statement");
+        let log = SERVER.log_since(mark);
+        assert!(error.as_db_error().is_some(), "with {headroom} MiB more: {error:?} {:?}", deaths(&log));
+        states.push(pg_error(&error).sqlstate);
+        assert_eq!(value::<String>(&mut client, "SELECT auth.user_id()"), "alice");
+        let log = SERVER.log_since(mark);
+        assert_eq!(deaths(&log), [""; 0]);
+        assert!(!log.contains("eyJ"), "with {headroom} MiB more, the log has part of a token");
+    }
+    assert_eq!(value::<i32>(&mut bystander, "SELECT 1"), 1);
+    assert!(states.iter().all(|state| state == OUT_OF_MEMORY || state == sqlstate), "{states:?}");
+    for expected in [OUT_OF_MEMORY, sqlstate] {
+        assert!(states.iter().any(|state| state == expected), "no {expected} with any of the limits: {states:?}");
+    }
+}
+
+/// What the log says of the end of a process. Other lines may be as long as the statement.
+fn deaths(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains("memory allocation") || line.contains("terminated")).collect()
+}
+
+fn filler() -> String {
+    " filler".repeat(STATEMENT_BYTES / " filler".len())
+}
+
+#[test]
+fn a_long_failing_statement_without_memory_is_an_error() {
+    assert_errors_stay_errors(&format!("SELECT 1 / 0 /*{} */", filler()), "22012");
+}
+
+#[test]
+fn a_long_failing_statement_with_a_token_without_memory_is_an_error() {
+    let statement = format!("SELECT 1 / 0 /*{} {} */", filler(), token("alice"));
+    assert_errors_stay_errors(&statement, "22012");
+}
+
+#[test]
+fn a_long_message_with_a_token_without_memory_is_an_error() {
+    let statement = format!("SELECT '{} {}'::int", filler(), token("alice"));
+    assert_errors_stay_errors(&statement, "22P02");
+}
