@@ -25,10 +25,9 @@ struct Text {
     text: CString,
 }
 
-thread_local! {
-    static VARIABLES: RefCell<Vec<ClaimVariable>> = const { RefCell::new(Vec::new()) };
-    static TEXTS: RefCell<[Option<Text>; MAX_VARIABLES]> = const { RefCell::new([const { None }; MAX_VARIABLES]) };
-}
+static VARIABLES: BackendLocal<RefCell<Vec<ClaimVariable>>> = BackendLocal::new(RefCell::new(Vec::new()));
+static TEXTS: BackendLocal<RefCell<[Option<Text>; MAX_VARIABLES]>> =
+    BackendLocal::new(RefCell::new([const { None }; MAX_VARIABLES]));
 
 /// What PostgreSQL wants to write values to; they stay empty.
 static UNUSED: BackendLocal<[Cell<*mut c_char>; MAX_VARIABLES]> =

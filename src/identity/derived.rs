@@ -10,6 +10,7 @@ use pgrx::{PgTryBuilder, direct_function_call_as_datum, pg_sys};
 
 use super::request_claims;
 use super::session::{self, Identity};
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::datum::copied;
 use crate::pg::encoding::encoding;
 use crate::pg::error::raise_not_representable;
@@ -23,9 +24,7 @@ pub struct Derived {
     pub claims: Rc<ClaimSet>,
 }
 
-thread_local! {
-    static DERIVED: RefCell<Option<Derived>> = const { RefCell::new(None) };
-}
+static DERIVED: BackendLocal<RefCell<Option<Derived>>> = BackendLocal::new(RefCell::new(None));
 
 /// Calls `read` with the claims of `identity`, which must be the one that readers see. Raises 22P05 where the database cannot
 /// hold them.

@@ -13,12 +13,16 @@ use pg_jwks_core::verification::explain::{Finding, explain};
 use pg_jwks_core::verification::verify::{Claims, Keys, verify};
 
 use crate::keys::KeysInForce;
+use crate::pg::backend_local::BackendLocal;
 use crate::settings::{self, Settings};
 
-thread_local! {
-    /// The remembered tokens, and the settings under which they were verified.
-    static REMEMBERED: RefCell<Option<(Rc<Settings>, TokenCache)>> = const { RefCell::new(None) };
+/// The remembered tokens, and the settings under which they were verified.
+struct Remembered {
+    settings: Rc<Settings>,
+    tokens: TokenCache,
 }
+
+static REMEMBERED: BackendLocal<RefCell<Option<Remembered>>> = BackendLocal::new(RefCell::new(None));
 
 /// A verified token.
 pub struct Verification {
@@ -98,9 +102,9 @@ fn still_good(
 fn with_cache<T>(settings: &Rc<Settings>, act: impl FnOnce(&mut TokenCache) -> T) -> T {
     REMEMBERED.with_borrow_mut(|remembered| {
         let current = match remembered.take() {
-            Some((of, cache)) if Rc::ptr_eq(&of, settings) => (of, cache),
-            _ => (settings.clone(), TokenCache::new(settings.token_cache_size)),
+            Some(current) if Rc::ptr_eq(&current.settings, settings) => current,
+            _ => Remembered { settings: settings.clone(), tokens: TokenCache::new(settings.token_cache_size) },
         };
-        act(&mut remembered.insert(current).1)
+        act(&mut remembered.insert(current).tokens)
     })
 }

@@ -11,6 +11,7 @@ use pgrx::{FromDatum, PgTryBuilder, pg_sys};
 use super::as_owner::AsOwner;
 use super::column::Column;
 use super::{Tenant, error};
+use crate::pg::backend_local::BackendLocal;
 
 /// A table that was found, and the plans to read it.
 struct Found {
@@ -22,15 +23,13 @@ struct Found {
     plans: [Option<pg_sys::SPIPlanPtr>; 2],
 }
 
-thread_local! {
-    static FOUND: RefCell<Option<Found>> = const { RefCell::new(None) };
-    /// The relation in `FOUND`, for the callbacks.
-    static RELATION: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
-    /// The table may be another one by now, or have other columns.
-    static STALE: Cell<bool> = const { Cell::new(true) };
-    static WATCHING: Cell<bool> = const { Cell::new(false) };
-    static LOOKING: Cell<bool> = const { Cell::new(false) };
-}
+static FOUND: BackendLocal<RefCell<Option<Found>>> = BackendLocal::new(RefCell::new(None));
+/// The relation in `FOUND`, for the callbacks.
+static RELATION: BackendLocal<Cell<pg_sys::Oid>> = BackendLocal::new(Cell::new(pg_sys::InvalidOid));
+/// The table may be another one by now, or have other columns.
+static STALE: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(true));
+static WATCHING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
+static LOOKING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 
 /// The tenants of the user with this `sub`, each once, in the order of their bytes; or the one of them that is `only`.
 /// Raises 55000 where the table cannot be used, 42501 where its owner may not read it.

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use crate::identity::derived::with_derived;
 use crate::identity::expiry::unexpired_identity;
 use crate::identity::session::Identity;
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_encoded;
 use crate::settings::{self, Settings};
 
@@ -74,20 +75,23 @@ impl Memberships {
     }
 }
 
-thread_local! {
-    /// The tenant that was found last, and when.
-    static LAST: RefCell<Option<(Moment, Option<Tenant>)>> = const { RefCell::new(None) };
+/// The tenant that was found last, and when.
+struct Last {
+    moment: Moment,
+    tenant: Option<Tenant>,
 }
+
+static LAST: BackendLocal<RefCell<Option<Last>>> = BackendLocal::new(RefCell::new(None));
 
 /// The current tenant of `identity`, which must be the one in force. One statement looks it up once.
 pub fn current(identity: Identity, moment: Option<Moment>) -> Option<Tenant> {
     let known = LAST.with_borrow(|last| match last {
-        Some((at, tenant)) if moment == Some(*at) => Some(tenant.clone()),
+        Some(last) if moment == Some(last.moment) => Some(last.tenant.clone()),
         _ => None,
     });
     known.unwrap_or_else(|| {
         let tenant = found(identity);
-        LAST.set(moment.map(|moment| (moment, tenant.clone())));
+        LAST.set(moment.map(|moment| Last { moment, tenant: tenant.clone() }));
         tenant
     })
 }
