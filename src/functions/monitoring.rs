@@ -5,13 +5,13 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
-use crate::pg::clock::{POSTGRES_EPOCH_MICROS, now};
+use crate::pg::clock::{now, to_postgres};
 use crate::pg::error;
 use crate::telemetry::counters::{counters, read};
 use crate::{keys, settings};
 
 fn timestamptz(moment: Option<Timestamp>) -> Option<TimestampWithTimeZone> {
-    TimestampWithTimeZone::try_from(moment?.micros().saturating_sub(POSTGRES_EPOCH_MICROS)).ok()
+    TimestampWithTimeZone::try_from(to_postgres(moment?)).ok()
 }
 
 /// `auth.jwks()`.
@@ -80,5 +80,5 @@ fn jwt_counters()
 /// Raises 55000 where keys cannot be refreshed.
 fn raise_unavailable(problem: String) -> ! {
     let sqlstate = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-    error::error(sqlstate, "keys cannot be refreshed".into(), problem, None)
+    error::raise(sqlstate, "keys cannot be refreshed".into(), problem, None)
 }

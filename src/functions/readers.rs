@@ -6,7 +6,7 @@ use super::call_site::{Occasion, Value, reader};
 use crate::identity::derived::{Derived, with_derived};
 use crate::identity::expiry::is_known_unexpired;
 use crate::identity::session::Identity;
-use crate::pg::clock::POSTGRES_EPOCH_MICROS;
+use crate::pg::clock::to_postgres;
 
 /// Claims stay as they are for as long as their identity is in force.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ claim_reader!(pg_jwks_organization_id, pg_finfo_pg_jwks_organization_id, |claims
     claims.claims.organization_id().and_then(uuid)
 });
 reader!(pg_jwks_expires_at, pg_finfo_pg_jwks_expires_at, |identity, _: Option<SameIdentity>| {
-    (identity.expires - POSTGRES_EPOCH_MICROS).into_datum().map(Value::Plain)
+    to_postgres(identity.expires).into_datum().map(Value::Plain)
 });
 
 fn uuid(bytes: [u8; 16]) -> Option<Value> {

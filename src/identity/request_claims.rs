@@ -5,9 +5,11 @@ use std::ffi::{CStr, CString};
 
 use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::json::ascii_escaped;
+use pg_jwks_core::time::Timestamp;
 use pgrx::pg_sys;
 
 use super::session::{self, Identity};
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::utf8;
 
 /// The claims that were believed last.
@@ -18,9 +20,10 @@ struct Believed {
     identity: Identity,
 }
 
-thread_local! {
-    static BELIEVED: RefCell<Option<Believed>> = const { RefCell::new(None) };
-}
+static BELIEVED: BackendLocal<RefCell<Option<Believed>>> = BackendLocal::new(RefCell::new(None));
+
+/// The end of an identity that does not expire.
+const NEVER: Timestamp = Timestamp::from_micros(i64::MAX);
 
 /// The identity that `request.jwt.claims` stands for: without `exp` it does not expire. `None` where the setting is not
 /// a JSON object.
@@ -37,8 +40,8 @@ pub fn identity() -> Option<Identity> {
         let json = utf8(setting.to_bytes())?.into_owned();
         let claims = ClaimSet::from_verified_json(&json)?;
         let expires = match claims.claim("exp") {
-            None => i64::MAX,
-            Some(_) => claims.expires()?.micros(),
+            None => NEVER,
+            Some(_) => claims.expires()?,
         };
         let identity = Identity { serial: session::next_serial(), expires };
         BELIEVED.set(Some(Believed { setting: setting.to_owned(), json: ascii_escaped(&json), identity }));

@@ -5,4 +5,8 @@ pub mod clock;
 pub mod datum;
 pub mod encoding;
 pub mod error;
+pub mod guarded_setting;
+pub mod hook;
 pub mod setting;
+pub mod transaction;
+pub mod user;

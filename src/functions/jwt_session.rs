@@ -6,7 +6,7 @@ use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::Claims;
 use pgrx::prelude::*;
 
-use crate::enforcement::role;
+use crate::enforcement::{read_only, role};
 use crate::identity::{derived, session, verification};
 use crate::pg::clock::now;
 use crate::pg::error;
@@ -17,8 +17,8 @@ use crate::telemetry::counters::{count, counters};
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
 fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
-    let attempt = session::attempt();
-    let role = role::attempt();
+    let replacement = session::Replacement::begin();
+    let role = role::Change::begin();
     let settings = settings::current();
     let is_local = is_local.unwrap_or(false);
     if !is_local && settings.session_scope == SessionScope::Transaction {
@@ -32,13 +32,13 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
         Err(rejection) => {
             counters().count_rejected(rejection.reason);
             audit::rejected(&rejection, now());
-            error::raise(rejection)
+            error::raise_rejection(rejection)
         }
         Ok(claims) => {
             count(&counters().accepted);
             audit::accepted(claims.set());
-            let read_only = role::is_read_only(claims.set(), &settings);
-            attempt.set(claims.json(), claims.expires().micros(), read_only, is_local);
+            let read_only = read_only::is_claimed(claims.set(), &settings);
+            replacement.set(claims.json(), claims.expires(), read_only, is_local);
             role.succeed();
         }
     }
@@ -69,7 +69,7 @@ fn init() {}
 
 /// Raises 55000 for an identity that would outlive its transaction where that is not allowed.
 fn raise_session_scope() -> ! {
-    error::error(
+    error::raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         "identity for the whole session not allowed".into(),
         "Setting pg_jwks.session_scope is \"transaction\".".into(),

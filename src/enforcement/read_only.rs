@@ -1,0 +1,20 @@
+//! Identities that must not write (`pg_jwks.read_only_claim`).
+
+use pg_jwks_core::claims::ClaimSet;
+use pgrx::pg_sys;
+
+use crate::identity::session;
+use crate::settings::Settings;
+
+/// Whether the claims forbid to write.
+pub fn is_claimed(claims: &ClaimSet, settings: &Settings) -> bool {
+    settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path))
+}
+
+/// Makes the transaction read-only if the identity in force must not write.
+pub fn enforce() {
+    if session::is_read_only() {
+        // SAFETY: PostgreSQL's own variable of the transaction in progress, which any statement may make true.
+        unsafe { pg_sys::XactReadOnly = true };
+    }
+}
