@@ -36,7 +36,7 @@ impl Change {
     }
 
     /// Sets the role that the claims and the settings ask for, for the session or for the transaction. Raises 42501
-    /// where the session user is no member of it.
+    /// if the session user is no member of it.
     pub fn set(&self, claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
         match settings.set_role {
             true => set_role(claims, settings, is_local),
@@ -63,7 +63,7 @@ impl Drop for Change {
     }
 }
 
-/// Takes away the role that an identity has set: at once, or with the transaction where this is called by a SECURITY
+/// Takes away the role that an identity has set: at once, or with the transaction if this is called by a SECURITY
 /// DEFINER function, within which the role must not change.
 pub fn clear() {
     let change = Change::begin();
@@ -103,7 +103,7 @@ fn set_role(claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<()
     Ok(())
 }
 
-/// Resets the role where an identity has set it. The application's own SET ROLE stays.
+/// Resets the role if an identity has set it. The application's own SET ROLE stays.
 fn reset_role() {
     if role_is_set_by_identity() {
         assign(c"role", None, false);

@@ -41,6 +41,9 @@ pub fn watch() {
     }
 }
 
+/// # Safety
+///
+/// To be called as a hook `ExecutorStart_hook`, by PostgreSQL or by the hook of another library.
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     if session::identity().is_some() {
         // SAFETY: PostgreSQL passes a complete query, and expects errors here.
@@ -56,6 +59,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     }
 }
 
+/// # Safety
+///
+/// To be called as a hook `ProcessUtility_hook`, by PostgreSQL or by the hook of another library.
 #[allow(clippy::too_many_arguments)] // They are PostgreSQL's.
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -96,12 +102,13 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// Raises 28000 for a statement on tables where identities have roles, and the one in force has expired: it was planned
-/// for a role that is gone. Ends a session whose login has expired where `pg_jwks.on_expiry` says so.
+/// Raises 28000 for a statement on tables if identities have roles and the one in force has expired: it was planned
+/// for a role that is gone. Ends a session whose login has expired if `pg_jwks.on_expiry` says so.
 fn enforce(is_on_tables: bool) {
     let Some(identity) = session::identity() else { return };
     read_only::enforce();
-    // SAFETY: reads a variable. An aborted transaction has nothing left to protect.
+    // An aborted transaction has nothing left to protect.
+    // SAFETY: reads a variable.
     if !has_expired(identity) || unsafe { !pg_sys::IsTransactionState() } {
         return;
     }

@@ -13,7 +13,8 @@ use crate::settings;
 fn claim(path: pgrx::AnyArray) -> Option<pgrx::AnyElement> {
     let identity = unexpired_identity()?;
     with_derived(identity, |derived| {
-        // SAFETY: jsonb_extract_path_text takes a jsonb and a text[], and returns a text in the caller's context.
+        // SAFETY: jsonb_extract_path_text takes a jsonb and a text[], and returns a text in the current memory context, or
+        // NULL. The array is text[], as the SQL declaration of this function says.
         unsafe {
             let text = direct_function_call_as_datum(
                 pg_sys::jsonb_extract_path_text,

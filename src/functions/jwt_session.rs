@@ -67,7 +67,7 @@ fn jwt_session_clear() {
 #[pg_extern(sql = false)]
 fn init() {}
 
-/// Raises 55000 for an identity that would outlive its transaction where that is not allowed.
+/// Raises 55000 for an identity that would outlive its transaction if that is not allowed.
 fn raise_session_scope() -> ! {
     error::raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -59,7 +59,7 @@ fn jwks_refresh() {
     }
 }
 
-/// What the view `auth.jwt_stats` shows: a counter, the reason where it counts rejections, and its value.
+/// What the view `auth.jwt_stats` shows: a counter, the reason if it counts rejections, and its value.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn jwt_counters()
@@ -77,7 +77,7 @@ fn jwt_counters()
     TableIterator::new(plain.chain(rejected).collect::<Vec<_>>())
 }
 
-/// Raises 55000 where keys cannot be refreshed.
+/// Raises 55000 if keys cannot be refreshed.
 fn raise_unavailable(problem: String) -> ! {
     let sqlstate = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
     error::raise(sqlstate, "keys cannot be refreshed".into(), problem, None)

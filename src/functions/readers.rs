@@ -51,7 +51,7 @@ fn uuid(bytes: [u8; 16]) -> Option<Value> {
     pgrx::Uuid::from_bytes(bytes).into_datum().map(|datum| Value::Reference(datum, 16))
 }
 
-/// A claim at the top level as text; NULL where it is missing or JSON null.
+/// A claim at the top level as text; NULL if it is missing or JSON null.
 fn text(claims: &Derived, name: &str) -> Option<Value> {
     field(claims, name, pg_sys::jsonb_object_field_text)
 }
@@ -62,7 +62,7 @@ fn field(
     name: &str,
     operator: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum,
 ) -> Option<Value> {
-    // SAFETY: both operators take a jsonb and a text.
+    // SAFETY: both operators take a jsonb and a text, and of their call frame they use the arguments only.
     unsafe { direct_function_call_as_datum(operator, &[Some(claims.jsonb), name.into_datum()]) }
         .map(|datum| Value::Reference(datum, -1))
 }

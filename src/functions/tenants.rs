@@ -11,13 +11,13 @@ use super::call_site::{Occasion, Value, reader};
 use crate::identity::session::Identity;
 use crate::pg::datum::text_datum;
 use crate::pg::encoding::utf8;
-use crate::tenant::moment::Moment;
+use crate::tenant::dependencies::Dependencies;
 use crate::tenant::{Memberships, Tenant, choose, current, error};
 
 /// `typalign` of type text.
 const ALIGNED_AS_INT: c_char = b'i' as c_char;
 
-impl Occasion for Moment {
+impl Occasion for Dependencies {
     #[inline]
     fn present(identity: Identity) -> Option<Self> {
         Self::now(identity)
@@ -29,13 +29,13 @@ impl Occasion for Moment {
     }
 }
 
-reader!(pg_jwks_tenant_id, pg_finfo_pg_jwks_tenant_id, |identity, moment| {
-    current(identity, moment).map(|tenant| text(&tenant))
+reader!(pg_jwks_tenant_id, pg_finfo_pg_jwks_tenant_id, |identity, dependencies| {
+    current(identity, dependencies).map(|tenant| text(&tenant))
 });
-reader!(pg_jwks_tenant_uuid, pg_finfo_pg_jwks_tenant_uuid, |identity, moment| {
-    current(identity, moment).map(|tenant| uuid(&tenant))
+reader!(pg_jwks_tenant_uuid, pg_finfo_pg_jwks_tenant_uuid, |identity, dependencies| {
+    current(identity, dependencies).map(|tenant| uuid(&tenant))
 });
-reader!(pg_jwks_tenant_ids, pg_finfo_pg_jwks_tenant_ids, |identity, _: Option<Moment>| {
+reader!(pg_jwks_tenant_ids, pg_finfo_pg_jwks_tenant_ids, |identity, _: Option<Dependencies>| {
     Some(texts(&Memberships::of(identity).0.all()))
 });
 

@@ -26,8 +26,8 @@ pub struct Derived {
 
 static DERIVED: BackendLocal<RefCell<Option<Derived>>> = BackendLocal::new(RefCell::new(None));
 
-/// Calls `read` with the claims of `identity`, which must be the one that readers see. Raises 22P05 where the database cannot
-/// hold them.
+/// Calls `read` with the claims of `identity`, which must be the one that readers see. Raises 22P05 if the database
+/// cannot hold them.
 pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> T {
     let known = DERIVED.with_borrow(|derived| derived.as_ref().is_some_and(|known| known.serial == identity.serial));
     if !known {
@@ -39,13 +39,13 @@ pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> 
     })
 }
 
-/// The claims as jsonb in the current memory context. Raises 22P05 where the database cannot hold them.
+/// The claims as jsonb in the current memory context. Raises 22P05 if the database cannot hold them.
 fn jsonb_from(json: &str) -> pg_sys::Datum {
     let Ok(text) = CString::new(json) else { unreachable!("JSON text has no NUL") };
     let argument = Some(pg_sys::Datum::from(text.as_ptr()));
     // PostgreSQL's own message would quote the claims.
     PgTryBuilder::new(|| {
-        // SAFETY: jsonb_in takes one C string, which outlives the call.
+        // SAFETY: jsonb_in takes one C string, which outlives the call, and of its call frame it uses the arguments only.
         unsafe { direct_function_call_as_datum(pg_sys::jsonb_in, &[argument]) }
     })
     .catch_others(|error| match error {
@@ -58,7 +58,7 @@ fn jsonb_from(json: &str) -> pg_sys::Datum {
     .unwrap_or_else(|| unreachable!("jsonb_in is strict and its argument is not NULL"))
 }
 
-/// Raises 22P05 where the database cannot hold the claims: at the login, not at the first read.
+/// Raises 22P05 if the database cannot hold the claims: at the login, not at the first read.
 pub fn check_representable(json: &str) {
     let jsonb = jsonb_from(json);
     // SAFETY: the value was just allocated, and nothing points to it.
@@ -83,8 +83,8 @@ fn derive(serial: u64, json: &str) {
         unreachable!("the check hook lets verified claims pass only")
     };
     let fresh = jsonb_from(json);
-    // SAFETY: the copy goes to a context that lives as long as the backend, and the one it replaces is freed; no reader
-    // keeps a pointer to it (see `readers`).
+    // SAFETY: the copy goes to a context that lives as long as the backend. The one it replaces was made so too, and is
+    // freed: `with_derived` shows it during a call only, and a call site keeps a copy of its own.
     unsafe {
         let jsonb = copied(fresh, -1, pg_sys::TopMemoryContext);
         pg_sys::pfree(fresh.cast_mut_ptr());

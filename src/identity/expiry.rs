@@ -15,8 +15,7 @@ use crate::settings::{self, OnExpiry};
 /// The moment that was last found to be before some identity's end: its serial, and when the statement began.
 static UNEXPIRED: BackendLocal<Cell<(u64, pg_sys::TimestampTz)>> = BackendLocal::new(Cell::new((0, 0)));
 
-/// The identity in force, where its token has not expired when the present statement began. Raises 28000 where it
-/// has. A transaction that a procedure began is later than the client's statement, and counts as one.
+/// The identity in force, if its token had not expired when the present statement began. Raises 28000 if it had. A transaction that a procedure began is later than the client's statement, and counts as one.
 #[inline]
 pub fn unexpired_identity() -> Option<Identity> {
     match unexpired_verified_identity() {
@@ -58,7 +57,7 @@ pub fn is_known_unexpired(identity: Identity) -> bool {
     UNEXPIRED.get() == (identity.serial, present())
 }
 
-/// Raises 28000 for an identity whose token has expired, and ends the session where `pg_jwks.on_expiry` says so. A
+/// Raises 28000 for an identity whose token has expired, and ends the session if `pg_jwks.on_expiry` says so. A
 /// parallel worker cannot end the session of its leader; there it is an error of the statement.
 pub fn raise_expired() -> ! {
     // SAFETY: reads a variable.

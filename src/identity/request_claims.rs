@@ -1,4 +1,4 @@
-//! The claims that PostgREST leaves in `request.jwt.claims`, believed where `pg_jwks.trust_request_claims` says so.
+//! The claims that PostgREST leaves in `request.jwt.claims`, believed if `pg_jwks.trust_request_claims` says so.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -25,10 +25,11 @@ static BELIEVED: BackendLocal<RefCell<Option<Believed>>> = BackendLocal::new(Ref
 /// The end of an identity that does not expire.
 const NEVER: Timestamp = Timestamp::from_micros(i64::MAX);
 
-/// The identity that `request.jwt.claims` stands for: without `exp` it does not expire. `None` where the setting is not
+/// The identity that `request.jwt.claims` stands for: without `exp` it does not expire. `None` if the setting is not
 /// a JSON object.
 pub fn identity() -> Option<Identity> {
-    // SAFETY: the name is a literal; the result is NULL or a C string that stays until the setting changes.
+    // SAFETY: the name is a literal; the result is NULL or a C string that stays until the setting changes, which nothing
+    // in this function does.
     let setting = unsafe {
         let value = pg_sys::GetConfigOption(c"request.jwt.claims".as_ptr(), true, false);
         CStr::from_ptr(value.as_ref()?)

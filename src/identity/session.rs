@@ -10,93 +10,15 @@
 
 #[cfg(feature = "pg18")]
 mod login_identity;
+mod standing;
 
-use std::cell::Cell;
-use std::ffi::{CStr, CString};
-
-use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::time::Timestamp;
 
-use crate::pg::backend_local::BackendLocal;
-use crate::pg::guarded_setting::{Guard, GuardedSetting};
+use standing::{IDENTITIES, SETTING, Standing, setting_value};
 
 #[cfg(feature = "pg18")]
 pub use login_identity::{has_login, log_in, restore_before};
-
-/// The identity in force.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// Tells identities of this backend apart.
-    pub serial: u64,
-    /// `exp`.
-    pub expires: Timestamp,
-}
-
-/// What is known of an identity beside its claims.
-#[derive(Clone, Copy)]
-struct Standing {
-    identity: Identity,
-    read_only: bool,
-    /// Whether it is the identity of the login. Its serial is then a former one: see [`Identities::login_serial`].
-    is_login: bool,
-}
-
-struct Identities {
-    in_force: Cell<Option<Standing>>,
-    /// Identities up to this serial are gone, whatever a rollback restores.
-    revoked: Cell<u64>,
-    /// The serial of the newest identity.
-    newest: Cell<u64>,
-    /// The serial of the login's identity, which can be revoked and come back.
-    login_serial: Cell<u64>,
-}
-
-static IDENTITIES: BackendLocal<Identities> = BackendLocal::new(Identities {
-    in_force: Cell::new(None),
-    revoked: Cell::new(0),
-    newest: Cell::new(0),
-    login_serial: Cell::new(0),
-});
-
-impl Identities {
-    /// The standing of an identity that has not been revoked.
-    fn unrevoked(&self, mut standing: Standing) -> Option<Standing> {
-        if standing.is_login {
-            standing.identity.serial = self.login_serial.get();
-        }
-        (standing.identity.serial > self.revoked.get()).then_some(standing)
-    }
-}
-
-struct Session;
-
-static SETTING: BackendLocal<GuardedSetting<Session>> = GuardedSetting::new();
-
-impl Guard for Session {
-    const NAME: &'static CStr = c"pg_jwks.session";
-    const DESCRIPTION: &'static CStr = c"The claims of the session's verified identity.";
-    const LONG_DESCRIPTION: &'static CStr = c"Set by auth.jwt_session_init() only.";
-    const REFUSAL: [&'static str; 2] =
-        ["It holds the verified claims of the session's identity.", "Call auth.jwt_session_init() with a token."];
-
-    type Extra = Standing;
-
-    fn setting() -> &'static GuardedSetting<Self> {
-        &SETTING
-    }
-
-    /// A parallel worker never writes.
-    fn from_leader(value: &CStr) -> Option<Standing> {
-        let expires = ClaimSet::from_verified_json(value.to_str().ok()?)?.expires()?;
-        Some(new_standing(expires, false))
-    }
-
-    fn assigned(standing: Option<Standing>) -> bool {
-        let unrevoked = standing.and_then(|standing| IDENTITIES.unrevoked(standing));
-        IDENTITIES.in_force.set(unrevoked);
-        unrevoked.is_some() == standing.is_some()
-    }
-}
+pub use standing::{Identity, next_serial};
 
 /// Defines the setting.
 pub fn define() {
@@ -117,12 +39,6 @@ pub fn is_read_only() -> bool {
 /// Whether the identity in force is that of the login.
 pub fn is_login() -> bool {
     IDENTITIES.in_force.get().is_some_and(|standing| standing.is_login)
-}
-
-/// A serial number that no identity has had.
-pub fn next_serial() -> u64 {
-    IDENTITIES.newest.set(IDENTITIES.newest.get() + 1);
-    IDENTITIES.newest.get()
 }
 
 /// The claims of the identity in force, as ASCII JSON.
@@ -146,7 +62,7 @@ impl Replacement {
 
     /// Sets the identity, for the session or for the transaction, as `set_config` does.
     pub fn set(self, json: &str, expires: Timestamp, read_only: bool, is_local: bool) {
-        SETTING.assign(setting_value(json), new_standing(expires, read_only), is_local);
+        SETTING.assign(setting_value(json), Standing::new(expires, read_only), is_local);
         IDENTITIES.revoked.set(self.revoked_before);
         std::mem::forget(self);
     }
@@ -173,12 +89,4 @@ impl Drop for Clearing {
     fn drop(&mut self) {
         drop(Replacement::begin());
     }
-}
-
-fn new_standing(expires: Timestamp, read_only: bool) -> Standing {
-    Standing { identity: Identity { serial: next_serial(), expires }, read_only, is_login: false }
-}
-
-fn setting_value(json: &str) -> CString {
-    CString::new(json).unwrap_or_else(|_| unreachable!("JSON text has no NUL"))
 }

@@ -33,7 +33,7 @@ pub struct Verification {
 }
 
 /// Verifies a token, or recognises one that this backend verified before under the same settings with the same keys.
-/// May fetch keys; raises where that wait is cancelled.
+/// May fetch keys; raises if that wait is cancelled.
 pub fn verified(token: &[u8], now: Timestamp) -> Result<Verification, Rejection> {
     let settings = settings::current();
     let providers = providers(&settings)?;
@@ -62,7 +62,7 @@ pub fn explained(token: &[u8], now: Timestamp) -> Result<Vec<Finding>, Rejection
 }
 
 /// Verifies once, and parses the settings, in the postmaster: every backend inherits what that leaves behind, and parses
-/// the settings again only where its own differ. Raises nothing: wrong settings are for the backends to report.
+/// the settings again only if its own differ. Raises nothing: wrong settings are for the backends to report.
 pub fn warm_up() {
     let outcome = std::panic::catch_unwind(|| {
         settings::current();

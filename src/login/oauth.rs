@@ -35,7 +35,7 @@ pub extern "C-unwind" fn _PG_oauth_validator_module_init() -> *const c_void {
     pg_jwks_oauth_callbacks()
 }
 
-/// Whether the bearer of `token` may log in as `role`; sets `authn_id` where the token says who that is.
+/// Whether the bearer of `token` may log in as `role`; sets `authn_id` if the token says who that is.
 ///
 /// # Safety
 ///
@@ -130,7 +130,7 @@ struct Login<'a> {
 }
 
 struct Decision {
-    /// Who the bearer is, also where the role is not his.
+    /// Who the bearer is, also if the role is not his.
     authn_id: Option<String>,
     outcome: Result<Arc<Claims>, Rejection>,
 }

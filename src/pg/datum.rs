@@ -11,7 +11,7 @@ use pgrx::{IntoDatum, pg_sys};
 /// The datum must point to a value of that length, which must outlive the slice.
 pub unsafe fn bytes<'a>(datum: pg_sys::Datum, length: i32) -> &'a [u8] {
     let from: *const u8 = datum.cast_mut_ptr();
-    // SAFETY: by contract the value has this length.
+    // SAFETY: the caller promises a value of this length; that of a varlena is in its header.
     unsafe {
         let size = usize::try_from(length).unwrap_or_else(|_| pgrx::varsize_any(from.cast()));
         std::slice::from_raw_parts(from, size)
@@ -24,7 +24,7 @@ pub unsafe fn bytes<'a>(datum: pg_sys::Datum, length: i32) -> &'a [u8] {
 ///
 /// The datum must point to a value of that length.
 pub unsafe fn copied(datum: pg_sys::Datum, length: i32, context: pg_sys::MemoryContext) -> pg_sys::Datum {
-    // SAFETY: by contract the value has this length, and the new block is as large.
+    // SAFETY: the caller promises a value of this length; the new block is as large, and no part of it.
     unsafe {
         let from = bytes(datum, length);
         let to = pg_sys::MemoryContextAlloc(context, from.len()).cast::<u8>();

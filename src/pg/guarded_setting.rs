@@ -35,7 +35,7 @@ pub trait Guard: 'static {
     where
         Self: Sized;
 
-    /// What belongs to a value that a parallel worker takes over from its leader, where this module has set it. `None`
+    /// What belongs to a value that a parallel worker takes over from its leader, in which this module has set it. `None`
     /// refuses it.
     fn from_leader(value: &CStr) -> Option<Self::Extra>;
 

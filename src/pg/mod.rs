@@ -1,4 +1,5 @@
-//! PostgreSQL's own things, each wrapped once: settings, memory, encodings, errors, the clock. It knows nothing of tokens.
+//! PostgreSQL's own things, each wrapped once: variables, settings, hooks, transactions, users, values, encodings, errors,
+//! the clock. Nothing here knows what an identity is.
 
 pub mod backend_local;
 pub mod clock;

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, CString};
 
-use super::moment;
+use super::dependencies;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::guarded_setting::{Guard, GuardedSetting};
 
@@ -34,7 +34,7 @@ impl Guard for Choice {
     }
 
     fn assigned(_extra: Option<()>) -> bool {
-        moment::changed();
+        dependencies::changed();
         true
     }
 }

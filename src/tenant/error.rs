@@ -5,7 +5,7 @@ use pgrx::prelude::PgSqlErrorCode;
 
 use crate::pg::error::raise;
 
-/// Raises 55000, or 42501 for lack of a right, where memberships cannot be read. The problem is a full sentence.
+/// Raises 55000, or 42501 for lack of a right, if memberships cannot be read. The problem is a full sentence.
 pub fn raise_no_lookup(sqlstate: PgSqlErrorCode, table: &MembershipTable, problem: String) -> ! {
     raise(
         sqlstate,
@@ -18,7 +18,7 @@ pub fn raise_no_lookup(sqlstate: PgSqlErrorCode, table: &MembershipTable, proble
     )
 }
 
-/// Raises 55000 where the settings no longer know the issuer of the identity, and so not where its tenants are.
+/// Raises 55000 if the settings no longer know the issuer of the identity, and so not where its tenants are.
 pub fn raise_unknown_issuer() -> ! {
     raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -28,7 +28,7 @@ pub fn raise_unknown_issuer() -> ! {
     )
 }
 
-/// Raises 55000 where the user has several tenants, and none is chosen.
+/// Raises 55000 if the user has several tenants, and none is chosen.
 pub fn raise_no_tenant_chosen() -> ! {
     raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

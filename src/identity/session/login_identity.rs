@@ -10,9 +10,9 @@ use std::cell::{Cell, RefCell};
 use pg_jwks_core::time::Timestamp;
 use pgrx::pg_sys;
 
-use super::{Guard, IDENTITIES, SETTING, Session, Standing, new_standing, setting_value};
+use super::standing::{IDENTITIES, SETTING, Session, Standing, next_serial, setting_value};
 use crate::pg::backend_local::BackendLocal;
-use crate::pg::guarded_setting::ResetValue;
+use crate::pg::guarded_setting::{Guard, ResetValue};
 use crate::pg::setting;
 use crate::pg::transaction::{self, Event, current_subtransaction};
 
@@ -24,7 +24,7 @@ static RESTORED_IN: BackendLocal<Cell<Option<pg_sys::SubTransactionId>>> = Backe
 
 /// Makes claims the identity of the session that begins. Called once, during authentication.
 pub fn log_in(json: &str, expires: Timestamp, read_only: bool) {
-    let standing = Standing { is_login: true, ..new_standing(expires, read_only) };
+    let standing = Standing { is_login: true, ..Standing::new(expires, read_only) };
     IDENTITIES.login_serial.set(standing.identity.serial);
     LOGIN.set(Some(SETTING.assign_for_good(setting_value(json), standing)));
     transaction::listen(transaction_event);
@@ -37,7 +37,7 @@ pub fn restore() {
         if IDENTITIES.login_serial.get() > IDENTITIES.revoked.get() {
             return;
         }
-        IDENTITIES.login_serial.set(super::next_serial());
+        IDENTITIES.login_serial.set(next_serial());
         login.restore();
         if let Some(standing) = SETTING.extra().filter(|standing| standing.is_login) {
             IDENTITIES.in_force.set(IDENTITIES.unrevoked(standing));
@@ -52,7 +52,7 @@ fn revoke() {
     LOGIN.with_borrow(|login| {
         let Some(login) = login else { return };
         IDENTITIES.login_serial.set(0);
-        if super::is_login() {
+        if IDENTITIES.in_force.get().is_some_and(|standing| standing.is_login) {
             IDENTITIES.in_force.set(None);
         }
         login.erase();

@@ -1,4 +1,4 @@
-//! When two calls in one backend are sure to find the same tenant.
+//! What a tenant depends on: while it is the same, two calls in one backend find the same tenant.
 
 use std::cell::Cell;
 
@@ -17,7 +17,7 @@ unsafe extern "C-unwind" {
     fn GetActiveSnapshot() -> pg_sys::Snapshot;
 }
 
-/// Another number after each change that the rest of a [`Moment`] does not show.
+/// Another number after each change that the other [`Dependencies`] do not show.
 static CHANGES: BackendLocal<Cell<u64>> = BackendLocal::new(Cell::new(0));
 
 /// Something has changed that a tenant depends on.
@@ -33,7 +33,7 @@ pub fn watch() {
 
 /// All that the tenant depends on: the identity, the settings, and what the snapshot shows of the tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct Dependencies {
     serial: u64,
     changes: u64,
     /// When the client's statement began, which decides whether the identity has expired.
@@ -52,8 +52,8 @@ fn changes() -> u64 {
     CHANGES.get().wrapping_add(settings::generation())
 }
 
-impl Moment {
-    /// Whether nothing has changed since, for this identity: what [`Moment::now`] and a comparison would say.
+impl Dependencies {
+    /// Whether nothing has changed since, for this identity: what [`Dependencies::now`] and a comparison would say.
     #[inline]
     pub fn is_present(&self, identity: Identity) -> bool {
         if !ActiveSnapshotSet() {
@@ -61,7 +61,7 @@ impl Moment {
         }
         // SAFETY: there is an active snapshot, which stays while this function runs.
         let snapshot = unsafe { &*GetActiveSnapshot() };
-        // One branch for each row, where a comparison of structures would be a call.
+        // One branch for each row, as a comparison of structures would be a call.
         let differences = (self.serial ^ identity.serial)
             | (self.changes ^ changes())
             | (self.statement ^ statement_start()).cast_unsigned()
@@ -72,7 +72,7 @@ impl Moment {
         differences == 0
     }
 
-    /// The present one, in a statement of `identity`; `None` where nothing says which rows are seen.
+    /// The present ones, in a statement of `identity`; `None` if nothing says which rows are seen.
     #[inline]
     pub fn now(identity: Identity) -> Option<Self> {
         if !ActiveSnapshotSet() {
