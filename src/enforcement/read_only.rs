@@ -1,9 +1,9 @@
 //! Identities that must not write (`pg_jwks.read_only_claim`).
 
 use pg_jwks_core::claims::ClaimSet;
-use pgrx::pg_sys;
 
 use crate::identity::session;
+use crate::pg::transaction;
 use crate::settings::Settings;
 
 /// Whether the claims forbid to write.
@@ -14,7 +14,6 @@ pub fn is_claimed(claims: &ClaimSet, settings: &Settings) -> bool {
 /// Makes the transaction read-only if the identity in force must not write.
 pub fn enforce() {
     if session::is_read_only() {
-        // SAFETY: PostgreSQL's own variable of the transaction in progress, which any statement may make true.
-        unsafe { pg_sys::XactReadOnly = true };
+        transaction::make_read_only();
     }
 }

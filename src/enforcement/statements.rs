@@ -13,6 +13,9 @@ use super::{read_only, role};
 use crate::identity::expiry::{has_expired, raise_expired};
 use crate::identity::session;
 use crate::pg::hook::Hook;
+#[cfg(feature = "pg18")]
+use crate::pg::setting::is_reset_by;
+use crate::pg::transaction;
 use crate::settings::{self, OnExpiry};
 
 unsafe extern "C-unwind" {
@@ -77,7 +80,11 @@ unsafe extern "C-unwind" fn process_utility(
     unsafe {
         #[cfg(feature = "pg18")]
         if session::has_login() {
-            pgrx_extern_c_guard(|| session::restore_before((*statement).utilityStmt));
+            pgrx_extern_c_guard(|| {
+                if is_reset_by(session::SETTING_NAME, (*statement).utilityStmt) {
+                    session::restore_login();
+                }
+            });
         }
         if session::identity().is_some() {
             pgrx_extern_c_guard(|| enforce(false));
@@ -108,8 +115,7 @@ fn enforce(is_on_tables: bool) {
     let Some(identity) = session::identity() else { return };
     read_only::enforce();
     // An aborted transaction has nothing left to protect.
-    // SAFETY: reads a variable.
-    if !has_expired(identity) || unsafe { !pg_sys::IsTransactionState() } {
+    if !has_expired(identity) || !transaction::is_in_progress() {
         return;
     }
     let ends = session::is_login() && settings::on_expiry() == OnExpiry::Terminate;

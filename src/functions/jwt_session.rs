@@ -7,9 +7,10 @@ use pg_jwks_core::verification::verify::Claims;
 use pgrx::prelude::*;
 
 use crate::enforcement::{read_only, role};
-use crate::identity::{derived, session, verification};
+use crate::identity::{session, verification};
 use crate::pg::clock::now;
 use crate::pg::error;
+use crate::pg::jsonb::check_representable;
 use crate::settings::{self, SessionScope};
 use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
@@ -48,7 +49,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
 fn admitted(token: &[u8]) -> Result<Arc<Claims>, Rejection> {
     let verification = verification::verified(token, now())?;
     if verification.fresh {
-        derived::check_representable(verification.claims.json());
+        check_representable(verification.claims.json());
         verification::remember(token, verification.claims.clone());
     } else {
         count(&counters().remembered);

@@ -17,6 +17,7 @@ use super::expiry::unexpired_verified_identity;
 use super::session;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_text;
+use crate::pg::process::{is_preloading, is_starting_parallel_worker};
 use crate::settings;
 
 /// What a variable showed last, for the identity of this serial.
@@ -37,11 +38,8 @@ static UNUSED: BackendLocal<[Cell<*mut c_char>; MAX_VARIABLES]> =
 /// then they are not defined, with a WARNING.
 pub fn define() {
     let variables = settings::claim_variables();
-    // SAFETY: plain reads of flags.
-    let (preloading, parallel) =
-        unsafe { (pg_sys::process_shared_preload_libraries_in_progress, pg_sys::InitializingParallelWorker) };
-    if !preloading {
-        if !variables.is_empty() && !parallel {
+    if !is_preloading() {
+        if !variables.is_empty() && !is_starting_parallel_worker() {
             warn_claim_settings_without_preloading();
         }
         return;

@@ -10,6 +10,7 @@ use super::session::{Identity, identity};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::{from_postgres, statement_start, transaction_start};
 use crate::pg::error::raise_at;
+use crate::pg::process::is_parallel_worker;
 use crate::settings::{self, OnExpiry};
 
 /// The moment that was last found to be before some identity's end: its serial, and when the statement began.
@@ -60,9 +61,7 @@ pub fn is_known_unexpired(identity: Identity) -> bool {
 /// Raises 28000 for an identity whose token has expired, and ends the session if `pg_jwks.on_expiry` says so. A
 /// parallel worker cannot end the session of its leader; there it is an error of the statement.
 pub fn raise_expired() -> ! {
-    // SAFETY: reads a variable.
-    let is_worker = unsafe { pg_sys::ParallelWorkerNumber } >= 0;
-    let (level, hint) = match settings::on_expiry() == OnExpiry::Terminate && !is_worker {
+    let (level, hint) = match settings::on_expiry() == OnExpiry::Terminate && !is_parallel_worker() {
         true => (PgLogLevel::FATAL, "Connect again, with a new token."),
         false => (PgLogLevel::ERROR, "Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear()."),
     };

@@ -17,7 +17,9 @@ use pg_jwks_core::time::Timestamp;
 use standing::{IDENTITIES, SETTING, Standing, setting_value};
 
 #[cfg(feature = "pg18")]
-pub use login_identity::{has_login, log_in, restore_before};
+pub use login_identity::{has_login, log_in, restore_login};
+#[cfg(feature = "pg18")]
+pub use standing::SETTING_NAME;
 pub use standing::{Identity, next_serial};
 
 /// Defines the setting.
@@ -78,7 +80,7 @@ impl Drop for Replacement {
 pub fn clear() {
     let clearing = Clearing;
     #[cfg(feature = "pg18")]
-    login_identity::restore();
+    restore_login();
     SETTING.reset();
     std::mem::forget(clearing);
 }

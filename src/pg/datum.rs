@@ -1,5 +1,6 @@
 //! Values in PostgreSQL's types.
 
+use std::ffi::c_char;
 use std::ptr;
 
 use pgrx::{IntoDatum, pg_sys};
@@ -37,4 +38,14 @@ pub unsafe fn copied(datum: pg_sys::Datum, length: i32, context: pg_sys::MemoryC
 pub fn text_datum(text: &[u8]) -> pg_sys::Datum {
     let Some(datum) = text.into_datum() else { unreachable!("bytes are never NULL") };
     datum
+}
+
+/// Texts of the database as a text[] in the current memory context.
+pub fn text_array_datum(texts: &[impl AsRef<[u8]>]) -> pg_sys::Datum {
+    /// `typalign` of type text.
+    const ALIGNED_AS_INT: c_char = b'i' as c_char;
+    let mut texts: Vec<pg_sys::Datum> = texts.iter().map(|text| text_datum(text.as_ref())).collect();
+    let Ok(count) = i32::try_from(texts.len()) else { unreachable!("more texts than an array holds") };
+    // SAFETY: these are `count` values of type text, which has variable length and is aligned as int.
+    unsafe { pg_sys::construct_array(texts.as_mut_ptr(), count, pg_sys::TEXTOID, -1, false, ALIGNED_AS_INT) }.into()
 }

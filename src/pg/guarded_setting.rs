@@ -14,10 +14,11 @@ use pgrx::prelude::PgSqlErrorCode;
 
 use super::backend_local::BackendLocal;
 use super::error::refuse_setting;
+use super::process::is_starting_parallel_worker;
 use super::setting;
 
 /// What a guarded setting is, and what is done with its values.
-pub trait Guard: 'static {
+pub trait Guard: Sized + 'static {
     /// The setting's name.
     const NAME: &'static CStr;
     /// What the setting holds, in a sentence.
@@ -31,9 +32,7 @@ pub trait Guard: 'static {
     type Extra: Copy;
 
     /// The one setting of this kind.
-    fn setting() -> &'static GuardedSetting<Self>
-    where
-        Self: Sized;
+    fn setting() -> &'static GuardedSetting<Self>;
 
     /// What belongs to a value that a parallel worker takes over from its leader, in which this module has set it. `None`
     /// refuses it.
@@ -141,8 +140,7 @@ impl<G: Guard> GuardedSetting<G> {
     fn extra_of(&self, value: &CStr) -> Option<G::Extra> {
         let pending = self.pending.borrow();
         let own = pending.as_ref().filter(|(pending, _)| pending.as_c_str() == value).map(|(_, extra)| *extra);
-        // SAFETY: a plain read of a flag.
-        match own.is_none() && unsafe { pg_sys::InitializingParallelWorker } {
+        match own.is_none() && is_starting_parallel_worker() {
             true => G::from_leader(value),
             false => own,
         }

@@ -8,6 +8,8 @@ pub mod encoding;
 pub mod error;
 pub mod guarded_setting;
 pub mod hook;
+pub mod jsonb;
+pub mod process;
 pub mod setting;
 pub mod transaction;
 pub mod user;

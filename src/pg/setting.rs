@@ -1,4 +1,4 @@
-//! Gives settings values, as `set_config` would.
+//! The values of settings, read and given as `current_setting` and `set_config` do.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -28,6 +28,15 @@ pub fn assign_for_good(name: &CStr, value: &CStr) {
 /// Goes back to what the session began with. A failure is a WARNING, so nothing is raised.
 pub fn reset_without_raising(name: &CStr) {
     set_config_option(name, None, PGC_S_SESSION, GUC_ACTION_SET, pg_sys::WARNING as i32);
+}
+
+/// Calls `read` with the value of a setting that may not exist; `None` without a value.
+pub fn with_value<T>(name: &CStr, read: impl FnOnce(Option<&CStr>) -> T) -> T {
+    // SAFETY: the result is NULL or a C string that stays until the setting changes. `read` sees it as borrowed, and
+    // changes no setting.
+    let value =
+        unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false).as_ref().map(|first| CStr::from_ptr(first)) };
+    read(value)
 }
 
 /// Settings as a function's SET clause has them: until this level ends, or an error ends its transaction.

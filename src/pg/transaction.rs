@@ -1,4 +1,4 @@
-//! The ends of transactions and subtransactions.
+//! The transaction in progress, and the ends of transactions and subtransactions.
 
 use std::ffi::c_void;
 use std::mem;
@@ -40,6 +40,18 @@ pub fn listen(listener: Listener) {
         pg_sys::RegisterXactCallback(Some(transaction_event), listener);
         pg_sys::RegisterSubXactCallback(Some(subtransaction_event), listener);
     }
+}
+
+/// Whether a transaction is in progress that has not failed.
+pub fn is_in_progress() -> bool {
+    // SAFETY: reads a variable.
+    unsafe { pg_sys::IsTransactionState() }
+}
+
+/// Makes the transaction in progress read-only, as SET TRANSACTION READ ONLY does at any time.
+pub fn make_read_only() {
+    // SAFETY: PostgreSQL's own variable, which any statement may make true.
+    unsafe { pg_sys::XactReadOnly = true };
 }
 
 /// The innermost subtransaction in progress; without one, that of the transaction itself.

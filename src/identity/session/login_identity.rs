@@ -10,10 +10,9 @@ use std::cell::{Cell, RefCell};
 use pg_jwks_core::time::Timestamp;
 use pgrx::pg_sys;
 
-use super::standing::{IDENTITIES, SETTING, Session, Standing, next_serial, setting_value};
+use super::standing::{IDENTITIES, SETTING, Standing, next_serial, setting_value};
 use crate::pg::backend_local::BackendLocal;
-use crate::pg::guarded_setting::{Guard, ResetValue};
-use crate::pg::setting;
+use crate::pg::guarded_setting::ResetValue;
 use crate::pg::transaction::{self, Event, current_subtransaction};
 
 /// PostgreSQL's copy of the login's claims.
@@ -31,7 +30,7 @@ pub fn log_in(json: &str, expires: Timestamp, read_only: bool) {
 }
 
 /// Undoes the revocation of the login, if it was revoked: the caller is about to return to it.
-pub fn restore() {
+pub fn restore_login() {
     LOGIN.with_borrow(|login| {
         let Some(login) = login else { return };
         if IDENTITIES.login_serial.get() > IDENTITIES.revoked.get() {
@@ -46,7 +45,7 @@ pub fn restore() {
     });
 }
 
-/// What `restore` did is rolled back. Called before PostgreSQL restores its settings.
+/// What `restore_login` did is rolled back. Called before PostgreSQL restores its settings.
 fn revoke() {
     RESTORED_IN.set(None);
     LOGIN.with_borrow(|login| {
@@ -73,16 +72,4 @@ fn transaction_event(event: Event) {
 /// Whether the session began with a login.
 pub fn has_login() -> bool {
     LOGIN.with_borrow(Option::is_some)
-}
-
-/// Restores the login before a statement that returns to it.
-///
-/// # Safety
-///
-/// The statement must be a complete utility statement.
-pub unsafe fn restore_before(statement: *mut pg_sys::Node) {
-    // SAFETY: the caller promises a complete utility statement.
-    if unsafe { setting::is_reset_by(Session::NAME, statement) } {
-        restore();
-    }
 }

@@ -72,14 +72,17 @@ pub fn next_serial() -> u64 {
     IDENTITIES.newest.get()
 }
 
+/// The name of the setting.
+pub const SETTING_NAME: &CStr = c"pg_jwks.session";
+
 /// The kind of the setting: see [`SETTING`].
 pub struct Session;
 
-/// `pg_jwks.session`.
+/// The setting.
 pub static SETTING: BackendLocal<GuardedSetting<Session>> = GuardedSetting::new();
 
 impl Guard for Session {
-    const NAME: &'static CStr = c"pg_jwks.session";
+    const NAME: &'static CStr = SETTING_NAME;
     const DESCRIPTION: &'static CStr = c"The claims of the session's verified identity.";
     const LONG_DESCRIPTION: &'static CStr = c"Set by auth.jwt_session_init() only.";
     const REFUSAL: [&'static str; 2] =
