@@ -28,8 +28,9 @@ mod settings;
 mod telemetry;
 mod tenant;
 
-use pgrx::pg_sys;
 use pgrx::prelude::*;
+
+use pg::process::{has_postmaster, is_preloading};
 
 pgrx::pg_module_magic!();
 
@@ -44,8 +45,7 @@ pub extern "C-unwind" fn _PG_init() {
     identity::claim_settings::define();
     telemetry::log::install();
     enforcement::statements::watch();
-    // SAFETY: plain reads of flags. A single-user server has no background workers.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress && pg_sys::IsPostmasterEnvironment } {
+    if is_preloading() && has_postmaster() {
         share();
     }
 }

@@ -4,16 +4,18 @@
 //! The hooks call PostgreSQL as PostgreSQL calls them, without pgrx's guard around it: that would rebuild each error
 //! that passes, and lose its context, the names of its table and constraint, and SQLSTATEs of the user's own.
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
-use super::role;
+use super::{read_only, role};
 use crate::identity::expiry::{has_expired, raise_expired};
 use crate::identity::session;
-use crate::pg::backend_local::BackendLocal;
+use crate::pg::hook::Hook;
+#[cfg(feature = "pg18")]
+use crate::pg::setting::is_reset_by;
+use crate::pg::transaction;
 use crate::settings::{self, OnExpiry};
 
 unsafe extern "C-unwind" {
@@ -30,20 +32,21 @@ unsafe extern "C-unwind" {
     );
 }
 
-static NEXT_EXECUTOR_START: BackendLocal<Cell<pg_sys::ExecutorStart_hook_type>> = BackendLocal::new(Cell::new(None));
-static NEXT_UTILITY: BackendLocal<Cell<pg_sys::ProcessUtility_hook_type>> = BackendLocal::new(Cell::new(None));
+static EXECUTOR_START: Hook<pg_sys::ExecutorStart_hook_type> = Hook::new(None);
+static PROCESS_UTILITY: Hook<pg_sys::ProcessUtility_hook_type> = Hook::new(None);
 
 /// Installs the hooks before those of libraries that were loaded earlier.
 pub fn watch() {
-    // SAFETY: hook variables are set while the library is loaded, as PostgreSQL prescribes.
+    // SAFETY: the library is about to be loaded. Both functions end with the hook that is next, or with PostgreSQL's own.
     unsafe {
-        NEXT_EXECUTOR_START.set(pg_sys::ExecutorStart_hook);
-        pg_sys::ExecutorStart_hook = Some(executor_start);
-        NEXT_UTILITY.set(pg_sys::ProcessUtility_hook);
-        pg_sys::ProcessUtility_hook = Some(process_utility);
+        EXECUTOR_START.install(&raw mut pg_sys::ExecutorStart_hook, Some(executor_start));
+        PROCESS_UTILITY.install(&raw mut pg_sys::ProcessUtility_hook, Some(process_utility));
     }
 }
 
+/// # Safety
+///
+/// To be called as a hook `ExecutorStart_hook`, by PostgreSQL or by the hook of another library.
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     if session::identity().is_some() {
         // SAFETY: PostgreSQL passes a complete query, and expects errors here.
@@ -52,13 +55,16 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     // SAFETY: the hook that was there before, or PostgreSQL itself, with PostgreSQL's own arguments. An error passes over
     // this frame, which has nothing to drop.
     unsafe {
-        match NEXT_EXECUTOR_START.get() {
+        match EXECUTOR_START.next() {
             Some(next) => next(query, flags),
             None => standard_ExecutorStart(query, flags),
         }
     }
 }
 
+/// # Safety
+///
+/// To be called as a hook `ProcessUtility_hook`, by PostgreSQL or by the hook of another library.
 #[allow(clippy::too_many_arguments)] // They are PostgreSQL's.
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -74,15 +80,20 @@ unsafe extern "C-unwind" fn process_utility(
     unsafe {
         #[cfg(feature = "pg18")]
         if session::has_login() {
-            pgrx_extern_c_guard(|| session::before_utility((*statement).utilityStmt));
+            pgrx_extern_c_guard(|| {
+                if is_reset_by(session::SETTING_NAME, (*statement).utilityStmt) {
+                    session::restore_login();
+                }
+            });
         }
         if session::identity().is_some() {
             pgrx_extern_c_guard(|| enforce(false));
         }
     }
-    // SAFETY: as in `executor_start`.
+    // SAFETY: the hook that was there before, or PostgreSQL itself, with PostgreSQL's own arguments. An error passes over
+    // this frame, which has nothing to drop.
     unsafe {
-        match NEXT_UTILITY.get() {
+        match PROCESS_UTILITY.next() {
             Some(next) => next(statement, query, read_only_tree, context, params, environment, destination, completion),
             None => standard_ProcessUtility(
                 statement,
@@ -98,16 +109,13 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// Raises 28000 for a statement on tables where identities have roles, and the one in force has expired: it was planned
-/// for a role that is gone. Ends a session whose login has expired where `pg_jwks.on_expiry` says so.
+/// Raises 28000 for a statement on tables if identities have roles and the one in force has expired: it was planned
+/// for a role that is gone. Ends a session whose login has expired if `pg_jwks.on_expiry` says so.
 fn enforce(is_on_tables: bool) {
     let Some(identity) = session::identity() else { return };
-    if session::is_read_only() {
-        // SAFETY: PostgreSQL's own variable of the transaction in progress, which any statement may make true.
-        unsafe { pg_sys::XactReadOnly = true };
-    }
-    // SAFETY: reads a variable. An aborted transaction has nothing left to protect.
-    if !has_expired(identity) || unsafe { !pg_sys::IsTransactionState() } {
+    read_only::enforce();
+    // An aborted transaction has nothing left to protect.
+    if !has_expired(identity) || !transaction::is_in_progress() {
         return;
     }
     let ends = session::is_login() && settings::on_expiry() == OnExpiry::Terminate;

@@ -24,7 +24,8 @@ impl Value {
     fn equals(&self, datum: pg_sys::Datum) -> bool {
         match self {
             Self::Plain(own) => *own == datum,
-            // SAFETY: a reader gives each of its values the length of its type, and returns one type only.
+            // SAFETY: a reader gives each of its values the length of its type, and returns one type only. The former
+            // datum is a copy that lives as long as its call site.
             Self::Reference(own, length) => unsafe { bytes(*own, *length) == bytes(datum, *length) },
         }
     }
@@ -94,14 +95,16 @@ unsafe fn kept<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, identity: Identity
 #[cold]
 unsafe fn look<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> Option<pg_sys::Datum> {
     let identity = unexpired_identity()?;
-    // SAFETY: the caller's promise. What is now known of the expiry can be all that was missing.
+    // What is now known of the expiry can be all that was missing.
+    // SAFETY: the caller's promise is that of `kept`.
     if let Some(datum) = unsafe { kept::<O>(fcinfo, identity) } {
         return datum;
     }
     let occasion = O::present(identity);
     let value = find(identity, occasion);
-    // SAFETY: `fn_extra` is as in `kept`, and `fn_mcxt` is the context that lives as long as `flinfo`. A direct call
-    // from C has no `flinfo`; its value goes to the caller's memory context.
+    // SAFETY: the caller promises that what `fn_extra` points to, if anything, was put there here; `fn_mcxt` is the
+    // context that lives as long as `flinfo`. A direct call from C has no `flinfo`, and its value goes to the caller's
+    // memory context.
     unsafe {
         let (Some(info), Some(occasion)) = ((*fcinfo).flinfo.as_mut(), occasion) else {
             return value.map(|value| value.datum_in(pg_sys::CurrentMemoryContext));
@@ -133,6 +136,9 @@ macro_rules! reader {
             &INFO
         }
 
+        /// # Safety
+        ///
+        /// PostgreSQL must call this as the version-1 function of this name.
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {

@@ -1,7 +1,6 @@
 //! The readers of claims with arguments.
 
 use pgrx::prelude::*;
-use pgrx::{direct_function_call_as_datum, pg_sys};
 
 use crate::identity::derived::with_derived;
 use crate::identity::expiry::unexpired_identity;
@@ -12,16 +11,7 @@ use crate::settings;
 #[pg_extern(sql = false)]
 fn claim(path: pgrx::AnyArray) -> Option<pgrx::AnyElement> {
     let identity = unexpired_identity()?;
-    with_derived(identity, |derived| {
-        // SAFETY: jsonb_extract_path_text takes a jsonb and a text[], and returns a text in the caller's context.
-        unsafe {
-            let text = direct_function_call_as_datum(
-                pg_sys::jsonb_extract_path_text,
-                &[Some(derived.jsonb), Some(path.datum())],
-            )?;
-            pgrx::AnyElement::from_polymorphic_datum(text, false, pg_sys::TEXTOID)
-        }
-    })
+    with_derived(identity, |derived| derived.jsonb.text_at(&path))
 }
 
 /// `auth.has_scope(scope text)`. Never NULL.

@@ -14,6 +14,6 @@ fn jwt_explain(
     token: Option<&[u8]>,
 ) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
     let findings =
-        verification::explained(token.unwrap_or_default(), now()).unwrap_or_else(|error| error::raise(error));
+        verification::explained(token.unwrap_or_default(), now()).unwrap_or_else(|error| error::raise_rejection(error));
     TableIterator::new(findings.into_iter().map(|finding| (finding.check.name().into(), finding.ok, finding.detail)))
 }

@@ -3,7 +3,7 @@
 mod call_site;
 mod claim;
 mod explain;
+mod jwt_session;
 mod monitoring;
 mod readers;
-mod session;
 mod tenants;

@@ -5,13 +5,13 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
-use crate::pg::clock::{POSTGRES_EPOCH_MICROS, now};
+use crate::pg::clock::{now, to_postgres};
 use crate::pg::error;
 use crate::telemetry::counters::{counters, read};
 use crate::{keys, settings};
 
 fn timestamptz(moment: Option<Timestamp>) -> Option<TimestampWithTimeZone> {
-    TimestampWithTimeZone::try_from(moment?.micros().saturating_sub(POSTGRES_EPOCH_MICROS)).ok()
+    TimestampWithTimeZone::try_from(to_postgres(moment?)).ok()
 }
 
 /// `auth.jwks()`.
@@ -59,7 +59,7 @@ fn jwks_refresh() {
     }
 }
 
-/// What the view `auth.jwt_stats` shows: a counter, the reason where it counts rejections, and its value.
+/// What the view `auth.jwt_stats` shows: a counter, the reason if it counts rejections, and its value.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn jwt_counters()
@@ -77,8 +77,8 @@ fn jwt_counters()
     TableIterator::new(plain.chain(rejected).collect::<Vec<_>>())
 }
 
-/// Raises 55000 where keys cannot be refreshed.
+/// Raises 55000 if keys cannot be refreshed.
 fn raise_unavailable(problem: String) -> ! {
     let sqlstate = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-    error::error(sqlstate, "keys cannot be refreshed".into(), problem, None)
+    error::raise(sqlstate, "keys cannot be refreshed".into(), problem, None)
 }

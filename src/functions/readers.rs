@@ -1,12 +1,12 @@
 //! The readers of claims without arguments: what policies call for each row.
 
-use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
+use pgrx::{IntoDatum, pg_sys};
 
 use super::call_site::{Occasion, Value, reader};
 use crate::identity::derived::{Derived, with_derived};
 use crate::identity::expiry::is_known_unexpired;
 use crate::identity::session::Identity;
-use crate::pg::clock::POSTGRES_EPOCH_MICROS;
+use crate::pg::clock::to_postgres;
 
 /// Claims stay as they are for as long as their identity is in force.
 #[derive(Clone, Copy)]
@@ -32,37 +32,30 @@ macro_rules! claim_reader {
     };
 }
 
-claim_reader!(pg_jwks_jwt, pg_finfo_pg_jwks_jwt, |claims| Some(Value::Reference(claims.jsonb, -1)));
+claim_reader!(pg_jwks_jwt, pg_finfo_pg_jwks_jwt, |claims| Some(varlena(claims.jsonb.datum())));
 claim_reader!(pg_jwks_user_id, pg_finfo_pg_jwks_user_id, |claims| text(claims, "sub"));
 claim_reader!(pg_jwks_role, pg_finfo_pg_jwks_role, |claims| text(claims, "role"));
 claim_reader!(pg_jwks_email, pg_finfo_pg_jwks_email, |claims| text(claims, "email"));
 claim_reader!(pg_jwks_uid, pg_finfo_pg_jwks_uid, |claims| claims.claims.uuid().and_then(uuid));
 claim_reader!(pg_jwks_organization, pg_finfo_pg_jwks_organization, |claims| {
-    claims.claims.organization().and_then(|_| field(claims, "o", pg_sys::jsonb_object_field))
+    claims.claims.organization().and_then(|_| claims.jsonb.member("o")).map(varlena)
 });
 claim_reader!(pg_jwks_organization_id, pg_finfo_pg_jwks_organization_id, |claims| {
     claims.claims.organization_id().and_then(uuid)
 });
 reader!(pg_jwks_expires_at, pg_finfo_pg_jwks_expires_at, |identity, _: Option<SameIdentity>| {
-    (identity.expires - POSTGRES_EPOCH_MICROS).into_datum().map(Value::Plain)
+    to_postgres(identity.expires).into_datum().map(Value::Plain)
 });
 
 fn uuid(bytes: [u8; 16]) -> Option<Value> {
     pgrx::Uuid::from_bytes(bytes).into_datum().map(|datum| Value::Reference(datum, 16))
 }
 
-/// A claim at the top level as text; NULL where it is missing or JSON null.
+/// A claim at the top level as text; NULL if it is missing or JSON null.
 fn text(claims: &Derived, name: &str) -> Option<Value> {
-    field(claims, name, pg_sys::jsonb_object_field_text)
+    claims.jsonb.text(name).map(varlena)
 }
 
-/// Applies one of PostgreSQL's `->` operators.
-fn field(
-    claims: &Derived,
-    name: &str,
-    operator: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum,
-) -> Option<Value> {
-    // SAFETY: both operators take a jsonb and a text.
-    unsafe { direct_function_call_as_datum(operator, &[Some(claims.jsonb), name.into_datum()]) }
-        .map(|datum| Value::Reference(datum, -1))
+fn varlena(datum: pg_sys::Datum) -> Value {
+    Value::Reference(datum, -1)
 }

@@ -17,39 +17,37 @@ use super::expiry::unexpired_verified_identity;
 use super::session;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_text;
+use crate::pg::process::{is_preloading, is_starting_parallel_worker};
 use crate::settings;
 
 /// What a variable showed last, for the identity of this serial.
-struct Text {
+struct LastShown {
     serial: u64,
     text: CString,
 }
 
-thread_local! {
-    static VARIABLES: RefCell<Vec<ClaimVariable>> = const { RefCell::new(Vec::new()) };
-    static TEXTS: RefCell<[Option<Text>; MAX_VARIABLES]> = const { RefCell::new([const { None }; MAX_VARIABLES]) };
-}
+static VARIABLES: BackendLocal<RefCell<Vec<ClaimVariable>>> = BackendLocal::new(RefCell::new(Vec::new()));
+static LAST_SHOWN: BackendLocal<RefCell<[Option<LastShown>; MAX_VARIABLES]>> =
+    BackendLocal::new(RefCell::new([const { None }; MAX_VARIABLES]));
 
 /// What PostgreSQL wants to write values to; they stay empty.
 static UNUSED: BackendLocal<[Cell<*mut c_char>; MAX_VARIABLES]> =
     BackendLocal::new([const { Cell::new(ptr::null_mut()) }; MAX_VARIABLES]);
 
-/// Defines the variables where the library is preloaded. Elsewhere a session could set them before it is loaded, so
-/// there they are not defined, with a WARNING.
+/// Defines the variables if the library is preloaded. Elsewhere a session could set them before it is loaded, so
+/// then they are not defined, with a WARNING.
 pub fn define() {
     let variables = settings::claim_variables();
-    // SAFETY: plain reads of flags.
-    let (preloading, parallel) =
-        unsafe { (pg_sys::process_shared_preload_libraries_in_progress, pg_sys::InitializingParallelWorker) };
-    if !preloading {
-        if !variables.is_empty() && !parallel {
+    if !is_preloading() {
+        if !variables.is_empty() && !is_starting_parallel_worker() {
             warn_claim_settings_without_preloading();
         }
         return;
     }
     for (slot, variable) in variables.iter().enumerate() {
         let Ok(name) = CString::new(variable.name.as_str()) else { unreachable!("checked when it was set") };
-        // SAFETY: the name is leaked and the variable is static; the hook reports errors as PostgreSQL's.
+        // SAFETY: the name is leaked, the other texts and the variable are static, and the hook reports errors as
+        // PostgreSQL's.
         unsafe {
             pg_sys::DefineCustomStringVariable(
                 name.into_raw(),
@@ -78,16 +76,19 @@ macro_rules! show_hooks {
 const SHOW_HOOKS: [ShowHook; MAX_VARIABLES] =
     show_hooks!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
 
+/// # Safety
+///
+/// guc.c must call this as the show hook of the variable in this slot.
 unsafe extern "C-unwind" fn show<const SLOT: usize>() -> *const c_char {
     // SAFETY: the guard turns a panic into an ERROR of PostgreSQL's, which expects one from where settings are shown.
     unsafe { pgrx_extern_c_guard(|| shown(SLOT)) }
 }
 
 /// The variable's text, empty without identity. It stays until the variable is shown for another identity; PostgreSQL
-/// copies it at once. Raises 28000 where the token has expired.
+/// copies it at once. Raises 28000 if the token has expired.
 fn shown(slot: usize) -> *const c_char {
     let Some(identity) = unexpired_verified_identity() else { return c"".as_ptr() };
-    let known = TEXTS.with_borrow(|texts| {
+    let known = LAST_SHOWN.with_borrow(|texts| {
         texts[slot].as_ref().filter(|text| text.serial == identity.serial).map(|text| text.text.as_ptr())
     });
     known.unwrap_or_else(|| {
@@ -99,7 +100,8 @@ fn shown(slot: usize) -> *const c_char {
                 server_text(&text.unwrap_or_default())
             }
         };
-        TEXTS.with_borrow_mut(|texts| texts[slot].insert(Text { serial: identity.serial, text }).text.as_ptr())
+        LAST_SHOWN
+            .with_borrow_mut(|texts| texts[slot].insert(LastShown { serial: identity.serial, text }).text.as_ptr())
     })
 }
 

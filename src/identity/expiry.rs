@@ -8,22 +8,15 @@ use pgrx::prelude::*;
 use super::request_claims;
 use super::session::{Identity, identity};
 use crate::pg::backend_local::BackendLocal;
-use crate::pg::clock::POSTGRES_EPOCH_MICROS;
+use crate::pg::clock::{from_postgres, statement_start, transaction_start};
 use crate::pg::error::raise_at;
+use crate::pg::process::is_parallel_worker;
 use crate::settings::{self, OnExpiry};
 
-unsafe extern "C-unwind" {
-    // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the reader itself. These
-    // return a variable and cannot raise.
-    safe fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
-    safe fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
-}
+/// The moment that was last found to be before some identity's end: its serial, and when the statement began.
+static UNEXPIRED: BackendLocal<Cell<(u64, pg_sys::TimestampTz)>> = BackendLocal::new(Cell::new((0, 0)));
 
-/// The moment that was last found to be before some identity's end: (serial, statement start).
-static UNEXPIRED: BackendLocal<Cell<(u64, i64)>> = BackendLocal::new(Cell::new((0, 0)));
-
-/// The identity in force, where its token has not expired when the present statement began. Raises 28000 where it
-/// has. A transaction that a procedure began is later than the client's statement, and counts as one.
+/// The identity in force, if its token had not expired when the present statement began. Raises 28000 if it had. A transaction that a procedure began is later than the client's statement, and counts as one.
 #[inline]
 pub fn unexpired_identity() -> Option<Identity> {
     match unexpired_verified_identity() {
@@ -38,10 +31,10 @@ pub fn unexpired_verified_identity() -> Option<Identity> {
     unexpired(identity()?)
 }
 
-/// When the present statement began.
+/// When the present statement began, or the transaction in it.
 #[inline]
-fn statement_start() -> i64 {
-    GetCurrentStatementStartTimestamp().max(GetCurrentTransactionStartTimestamp())
+fn present() -> pg_sys::TimestampTz {
+    statement_start().max(transaction_start())
 }
 
 fn unexpired(identity: Identity) -> Option<Identity> {
@@ -49,29 +42,26 @@ fn unexpired(identity: Identity) -> Option<Identity> {
         if has_expired(identity) {
             raise_expired();
         }
-        UNEXPIRED.set((identity.serial, statement_start()));
+        UNEXPIRED.set((identity.serial, present()));
     }
     Some(identity)
 }
 
 /// Whether the identity's token had expired when the present statement began.
 pub fn has_expired(identity: Identity) -> bool {
-    let now = statement_start().saturating_add(POSTGRES_EPOCH_MICROS);
-    now >= identity.expires.saturating_add(settings::leeway().micros())
+    from_postgres(present()) >= identity.expires + settings::leeway()
 }
 
 /// Whether it is known already that the identity's token had not expired when the present statement began.
 #[inline]
 pub fn is_known_unexpired(identity: Identity) -> bool {
-    UNEXPIRED.get() == (identity.serial, statement_start())
+    UNEXPIRED.get() == (identity.serial, present())
 }
 
-/// Raises 28000 for an identity whose token has expired, and ends the session where `pg_jwks.on_expiry` says so. A
+/// Raises 28000 for an identity whose token has expired, and ends the session if `pg_jwks.on_expiry` says so. A
 /// parallel worker cannot end the session of its leader; there it is an error of the statement.
 pub fn raise_expired() -> ! {
-    // SAFETY: reads a variable.
-    let is_worker = unsafe { pg_sys::ParallelWorkerNumber } >= 0;
-    let (level, hint) = match settings::on_expiry() == OnExpiry::Terminate && !is_worker {
+    let (level, hint) = match settings::on_expiry() == OnExpiry::Terminate && !is_parallel_worker() {
         true => (PgLogLevel::FATAL, "Connect again, with a new token."),
         false => (PgLogLevel::ERROR, "Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear()."),
     };

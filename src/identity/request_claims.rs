@@ -1,14 +1,16 @@
-//! The claims that PostgREST leaves in `request.jwt.claims`, believed where `pg_jwks.trust_request_claims` says so.
+//! The claims that PostgREST leaves in `request.jwt.claims`, believed if `pg_jwks.trust_request_claims` says so.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 
 use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::json::ascii_escaped;
-use pgrx::pg_sys;
+use pg_jwks_core::time::Timestamp;
 
 use super::session::{self, Identity};
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::utf8;
+use crate::pg::setting::with_value;
 
 /// The claims that were believed last.
 struct Believed {
@@ -18,32 +20,36 @@ struct Believed {
     identity: Identity,
 }
 
-thread_local! {
-    static BELIEVED: RefCell<Option<Believed>> = const { RefCell::new(None) };
-}
+static BELIEVED: BackendLocal<RefCell<Option<Believed>>> = BackendLocal::new(RefCell::new(None));
 
-/// The identity that `request.jwt.claims` stands for: without `exp` it does not expire. `None` where the setting is not
+/// The end of an identity that does not expire.
+const NEVER: Timestamp = Timestamp::from_micros(i64::MAX);
+
+/// The identity that `request.jwt.claims` stands for: without `exp` it does not expire. `None` if the setting is not
 /// a JSON object.
 pub fn identity() -> Option<Identity> {
-    // SAFETY: the name is a literal; the result is NULL or a C string that stays until the setting changes.
-    let setting = unsafe {
-        let value = pg_sys::GetConfigOption(c"request.jwt.claims".as_ptr(), true, false);
-        CStr::from_ptr(value.as_ref()?)
-    };
-    let known = BELIEVED.with_borrow(|believed| {
-        believed.as_ref().filter(|believed| believed.setting.as_c_str() == setting).map(|believed| believed.identity)
-    });
-    known.or_else(|| {
-        let json = utf8(setting.to_bytes())?.into_owned();
-        let claims = ClaimSet::from_verified_json(&json)?;
-        let expires = match claims.claim("exp") {
-            None => i64::MAX,
-            Some(_) => claims.expires()?.micros(),
-        };
-        let identity = Identity { serial: session::next_serial(), expires };
-        BELIEVED.set(Some(Believed { setting: setting.to_owned(), json: ascii_escaped(&json), identity }));
-        Some(identity)
+    with_value(c"request.jwt.claims", |setting| {
+        let setting = setting?;
+        known(setting).or_else(|| believe(setting))
     })
+}
+
+fn known(setting: &CStr) -> Option<Identity> {
+    BELIEVED.with_borrow(|believed| {
+        believed.as_ref().filter(|believed| believed.setting.as_c_str() == setting).map(|believed| believed.identity)
+    })
+}
+
+fn believe(setting: &CStr) -> Option<Identity> {
+    let json = utf8(setting.to_bytes())?.into_owned();
+    let claims = ClaimSet::from_verified_json(&json)?;
+    let expires = match claims.claim("exp") {
+        None => NEVER,
+        Some(_) => claims.expires()?,
+    };
+    let identity = Identity { serial: session::next_serial(), expires };
+    BELIEVED.set(Some(Believed { setting: setting.to_owned(), json: ascii_escaped(&json), identity }));
+    Some(identity)
 }
 
 /// The claims of an identity that came from `request.jwt.claims`, as JSON.

@@ -13,12 +13,16 @@ use pg_jwks_core::verification::explain::{Finding, explain};
 use pg_jwks_core::verification::verify::{Claims, Keys, verify};
 
 use crate::keys::KeysInForce;
+use crate::pg::backend_local::BackendLocal;
 use crate::settings::{self, Settings};
 
-thread_local! {
-    /// The remembered tokens, and the settings under which they were verified.
-    static REMEMBERED: RefCell<Option<(Rc<Settings>, TokenCache)>> = const { RefCell::new(None) };
+/// The remembered tokens, and the settings under which they were verified.
+struct Remembered {
+    settings: Rc<Settings>,
+    tokens: TokenCache,
 }
+
+static REMEMBERED: BackendLocal<RefCell<Option<Remembered>>> = BackendLocal::new(RefCell::new(None));
 
 /// A verified token.
 pub struct Verification {
@@ -29,7 +33,7 @@ pub struct Verification {
 }
 
 /// Verifies a token, or recognises one that this backend verified before under the same settings with the same keys.
-/// May fetch keys; raises where that wait is cancelled.
+/// May fetch keys; raises if that wait is cancelled.
 pub fn verified(token: &[u8], now: Timestamp) -> Result<Verification, Rejection> {
     let settings = settings::current();
     let providers = providers(&settings)?;
@@ -58,7 +62,7 @@ pub fn explained(token: &[u8], now: Timestamp) -> Result<Vec<Finding>, Rejection
 }
 
 /// Verifies once, and parses the settings, in the postmaster: every backend inherits what that leaves behind, and parses
-/// the settings again only where its own differ. Raises nothing: wrong settings are for the backends to report.
+/// the settings again only if its own differ. Raises nothing: wrong settings are for the backends to report.
 pub fn warm_up() {
     let outcome = std::panic::catch_unwind(|| {
         settings::current();
@@ -98,9 +102,9 @@ fn still_good(
 fn with_cache<T>(settings: &Rc<Settings>, act: impl FnOnce(&mut TokenCache) -> T) -> T {
     REMEMBERED.with_borrow_mut(|remembered| {
         let current = match remembered.take() {
-            Some((of, cache)) if Rc::ptr_eq(&of, settings) => (of, cache),
-            _ => (settings.clone(), TokenCache::new(settings.token_cache_size)),
+            Some(current) if Rc::ptr_eq(&current.settings, settings) => current,
+            _ => Remembered { settings: settings.clone(), tokens: TokenCache::new(settings.token_cache_size) },
         };
-        act(&mut remembered.insert(current).1)
+        act(&mut remembered.insert(current).tokens)
     })
 }

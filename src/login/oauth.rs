@@ -14,9 +14,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::enforcement::role;
+use crate::enforcement::read_only;
 use crate::identity::{session, verification};
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::now;
+use crate::pg::user::role_named;
 use crate::settings::{self, Settings};
 use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
@@ -33,7 +35,7 @@ pub extern "C-unwind" fn _PG_oauth_validator_module_init() -> *const c_void {
     pg_jwks_oauth_callbacks()
 }
 
-/// Whether the bearer of `token` may log in as `role`; sets `authn_id` where the token says who that is.
+/// Whether the bearer of `token` may log in as `role`; sets `authn_id` if the token says who that is.
 ///
 /// # Safety
 ///
@@ -48,7 +50,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
     delegates_mapping: bool,
     authn_id: *mut *mut c_char,
 ) -> bool {
-    // SAFETY: by contract; the strings live as long as the authentication.
+    // SAFETY: the caller passes NULL or C strings, which live as long as the authentication.
     let text = |text: *const c_char| unsafe { text.as_ref().map_or(c"", |first| CStr::from_ptr(first)) };
     let (issuer, scope) = (text(issuer).to_string_lossy(), text(scope).to_string_lossy());
     let login = Login {
@@ -58,7 +60,8 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
     };
     let decision = login.decide();
     if let Some(name) = decision.authn_id.and_then(|name| CString::new(name).ok()) {
-        // SAFETY: a C string is copied into the current memory context, which is what PostgreSQL asks for.
+        // SAFETY: the caller's pointer is valid for writing; a C string is copied into the current memory context, which
+        // is what PostgreSQL asks for.
         unsafe { *authn_id = pg_sys::pstrdup(name.as_ptr()) };
     }
     let user = login.role.to_string_lossy();
@@ -80,9 +83,7 @@ struct Admitted {
     user: String,
 }
 
-thread_local! {
-    static ADMITTED: RefCell<Option<Admitted>> = const { RefCell::new(None) };
-}
+static ADMITTED: BackendLocal<RefCell<Option<Admitted>>> = BackendLocal::new(RefCell::new(None));
 
 /// Called once PostgreSQL has compared names, or looked into `pg_ident.conf`, and has decided.
 #[unsafe(no_mangle)]
@@ -91,8 +92,8 @@ pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) 
     let Some(Admitted { claims, user }) = ADMITTED.take() else { return };
     match is_authenticated {
         true => {
-            let read_only = role::is_read_only(claims.set(), &settings::current());
-            session::log_in(claims.json(), claims.expires().micros(), read_only);
+            let read_only = read_only::is_claimed(claims.set(), &settings::current());
+            session::log_in(claims.json(), claims.expires(), read_only);
             count(&counters().accepted);
             audit::login_accepted(claims.set(), &user);
         }
@@ -129,7 +130,7 @@ struct Login<'a> {
 }
 
 struct Decision {
-    /// Who the bearer is, also where the role is not his.
+    /// Who the bearer is, also if the role is not his.
     authn_id: Option<String>,
     outcome: Result<Arc<Claims>, Rejection>,
 }
@@ -158,14 +159,12 @@ impl Login<'_> {
 
 /// Looks a role up. PostgreSQL authenticates within a transaction that can read the catalogue of roles.
 fn database_role(name: &CStr) -> DatabaseRole {
-    // SAFETY: a C string; the functions read the catalogue, and raise only where that cannot be read.
+    let Some(role) = role_named(name) else { return DatabaseRole::Missing };
+    // SAFETY: the functions read the catalogue, and raise only if that cannot be read.
     unsafe {
-        let oid = pg_sys::get_role_oid(name.as_ptr(), true);
-        if oid == pg_sys::InvalidOid {
-            DatabaseRole::Missing
-        } else if pg_sys::superuser_arg(oid) {
+        if pg_sys::superuser_arg(role) {
             DatabaseRole::Superuser
-        } else if pg_sys::has_rolreplication(oid) {
+        } else if pg_sys::has_rolreplication(role) {
             DatabaseRole::Replication
         } else {
             DatabaseRole::Plain

@@ -1,5 +1,6 @@
 //! Values in PostgreSQL's types.
 
+use std::ffi::c_char;
 use std::ptr;
 
 use pgrx::{IntoDatum, pg_sys};
@@ -11,7 +12,7 @@ use pgrx::{IntoDatum, pg_sys};
 /// The datum must point to a value of that length, which must outlive the slice.
 pub unsafe fn bytes<'a>(datum: pg_sys::Datum, length: i32) -> &'a [u8] {
     let from: *const u8 = datum.cast_mut_ptr();
-    // SAFETY: by contract the value has this length.
+    // SAFETY: the caller promises a value of this length; that of a varlena is in its header.
     unsafe {
         let size = usize::try_from(length).unwrap_or_else(|_| pgrx::varsize_any(from.cast()));
         std::slice::from_raw_parts(from, size)
@@ -24,7 +25,7 @@ pub unsafe fn bytes<'a>(datum: pg_sys::Datum, length: i32) -> &'a [u8] {
 ///
 /// The datum must point to a value of that length.
 pub unsafe fn copied(datum: pg_sys::Datum, length: i32, context: pg_sys::MemoryContext) -> pg_sys::Datum {
-    // SAFETY: by contract the value has this length, and the new block is as large.
+    // SAFETY: the caller promises a value of this length; the new block is as large, and no part of it.
     unsafe {
         let from = bytes(datum, length);
         let to = pg_sys::MemoryContextAlloc(context, from.len()).cast::<u8>();
@@ -37,4 +38,14 @@ pub unsafe fn copied(datum: pg_sys::Datum, length: i32, context: pg_sys::MemoryC
 pub fn text_datum(text: &[u8]) -> pg_sys::Datum {
     let Some(datum) = text.into_datum() else { unreachable!("bytes are never NULL") };
     datum
+}
+
+/// Texts of the database as a text[] in the current memory context.
+pub fn text_array_datum(texts: &[impl AsRef<[u8]>]) -> pg_sys::Datum {
+    /// `typalign` of type text.
+    const ALIGNED_AS_INT: c_char = b'i' as c_char;
+    let mut texts: Vec<pg_sys::Datum> = texts.iter().map(|text| text_datum(text.as_ref())).collect();
+    let Ok(count) = i32::try_from(texts.len()) else { unreachable!("more texts than an array holds") };
+    // SAFETY: these are `count` values of type text, which has variable length and is aligned as int.
+    unsafe { pg_sys::construct_array(texts.as_mut_ptr(), count, pg_sys::TEXTOID, -1, false, ALIGNED_AS_INT) }.into()
 }

@@ -14,7 +14,7 @@ pub fn encoding() -> String {
     unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
 }
 
-/// Text of the database as UTF-8, to compare with claims; `None` where no claim can be equal to it.
+/// Text of the database as UTF-8, to compare with claims; `None` if no claim can be equal to it.
 pub fn utf8(text: &[u8]) -> Option<Cow<'_, str>> {
     // SAFETY: reads a variable.
     let encoding = unsafe { pg_sys::GetDatabaseEncoding() } as pg_sys::pg_enc::Type;
@@ -35,8 +35,8 @@ pub fn server_encoded(text: &str) -> Vec<u8> {
     if text.is_ascii() {
         return text.into();
     }
-    // SAFETY: the text has this length, and is not empty. The result is the text itself where nothing is to convert,
-    // and then has no NUL, or a new C string in the current context.
+    // SAFETY: the text has this length, and is not empty. The result is the text itself if there is nothing to
+    // convert, and then has no NUL, or it is a new C string in the current context.
     unsafe {
         let from = text.as_ptr().cast();
         let converted = pg_sys::pg_any_to_server(from, length, pg_sys::pg_enc::PG_UTF8 as i32);

@@ -7,20 +7,20 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Raises a rejection: 22023 for a malformed token, 28000 for one that is not accepted, 55000 where the server lacks
+/// Raises a rejection: 22023 for a malformed token, 28000 for one that is not accepted, 55000 if the server lacks
 /// a setting or keys.
-pub fn raise(rejection: Rejection) -> ! {
+pub fn raise_rejection(rejection: Rejection) -> ! {
     let sqlstate = match rejection.reason.class() {
         Class::Malformed => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         Class::Rejected => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         Class::Unavailable => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
     };
-    error(sqlstate, format!("JWT rejected: {}", rejection.reason.text()), rejection.detail, rejection.hint)
+    raise(sqlstate, format!("JWT rejected: {}", rejection.reason.text()), rejection.detail, rejection.hint)
 }
 
 /// Raises 22P05 for claims that the database cannot hold.
 pub fn raise_not_representable(encoding: &str) -> ! {
-    error(
+    raise(
         PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER,
         "JWT rejected: claim not representable".into(),
         format!("A claim cannot be stored as jsonb in a database of encoding {encoding}."),
@@ -29,7 +29,7 @@ pub fn raise_not_representable(encoding: &str) -> ! {
 }
 
 /// Raises an ERROR. Detail and hint are full sentences.
-pub fn error(sqlstate: PgSqlErrorCode, message: String, detail: String, hint: Option<String>) -> ! {
+pub fn raise(sqlstate: PgSqlErrorCode, message: String, detail: String, hint: Option<String>) -> ! {
     raise_at(PgLogLevel::ERROR, sqlstate, message, detail, hint)
 }
 

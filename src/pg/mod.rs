@@ -1,8 +1,15 @@
-//! PostgreSQL's own things, each wrapped once: settings, memory, encodings, errors, the clock. It knows nothing of tokens.
+//! PostgreSQL's own things, each wrapped once: variables, settings, hooks, transactions, users, values, encodings, errors,
+//! the clock. Nothing here knows what an identity is.
 
 pub mod backend_local;
 pub mod clock;
 pub mod datum;
 pub mod encoding;
 pub mod error;
+pub mod guarded_setting;
+pub mod hook;
+pub mod jsonb;
+pub mod process;
 pub mod setting;
+pub mod transaction;
+pub mod user;

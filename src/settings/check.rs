@@ -5,9 +5,9 @@ use std::path::Path;
 
 use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
 use pg_jwks_core::policy::provider::list;
-use pgrx::pg_sys;
 
 use super::certificates::certificates;
+use crate::pg::process::is_starting_parallel_worker;
 
 /// Reads a text with `parse`; an empty one is `None`.
 pub fn optional<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
@@ -30,10 +30,8 @@ pub fn issuers(text: &str) -> Result<(), String> {
 
 /// Checks that a file has certificates.
 pub fn certificate_file(path: &str) -> Result<(), String> {
-    // SAFETY: a read of a flag that the backend's one thread writes, and not now.
-    let takes_over = unsafe { pg_sys::InitializingParallelWorker };
     // A parallel worker takes over what its leader checked, and must not fail because the file has changed since.
-    if path.is_empty() || takes_over {
+    if path.is_empty() || is_starting_parallel_worker() {
         return Ok(());
     }
     let path = Path::new(path);

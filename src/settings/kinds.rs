@@ -13,6 +13,7 @@ use pgrx::prelude::PgSqlErrorCode;
 
 use super::generation::changed;
 use crate::pg::error::refuse_setting;
+use crate::pg::process::is_preloading;
 
 /// A row of the table as a type, so that the check hook, which is given a value and nothing else, knows its setting.
 pub trait Row {
@@ -50,11 +51,6 @@ impl Context {
             },
         }
     }
-}
-
-fn is_preloading() -> bool {
-    // SAFETY: a read of a flag that the backend's one thread writes, and not now.
-    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
 
 /// A setting of type string. What `parse` does not accept is refused when it is set; its error is the DETAIL, a full

@@ -1,17 +1,16 @@
 //! The audit log: one structured line for each decision about a token, never the token.
 
 use std::collections::BTreeMap;
-use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 
 use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::rejection::Rejection;
 use pg_jwks_core::time::Timestamp;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
 use super::counters::{count, counters};
+use crate::pg::user::session_user_name;
 use crate::settings::{self, AuditLog};
 
 /// Lines about rejections in one second, for the cluster: a flood of bad tokens must not fill the disk.
@@ -19,7 +18,7 @@ const REJECTIONS_PER_SECOND: u64 = 10;
 
 /// Logs an acceptance, with the claims that `pg_jwks.audit_claims` names.
 pub fn accepted(claims: &ClaimSet) {
-    write_accepted(claims, session_user);
+    write_accepted(claims, session_user_name);
 }
 
 /// Logs that a token may log in as `user`, in the same way.
@@ -30,7 +29,7 @@ pub fn login_accepted(claims: &ClaimSet, user: &str) {
 
 /// Logs a rejection. Claims of a token that was not accepted are not facts, so none is logged.
 pub fn rejected(rejection: &Rejection, now: Timestamp) {
-    write_rejected(rejection, now, session_user);
+    write_rejected(rejection, now, session_user_name);
 }
 
 /// Logs that a token may not log in as `user`, in the same way.
@@ -76,14 +75,6 @@ fn may_write(now: Timestamp) -> bool {
         count(&counters.unlogged);
     }
     within
-}
-
-/// The session user, which is set in every backend that runs SQL.
-fn session_user() -> Option<String> {
-    // SAFETY: the name is allocated in the current context.
-    let user = unsafe { pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true).as_ref() };
-    // SAFETY: a C string, as above.
-    user.map(|first| unsafe { CStr::from_ptr(first) }.to_string_lossy().into_owned())
 }
 
 fn write(mut line: Value, user: Option<String>) {

@@ -1,4 +1,4 @@
-//! What `auth.jwt_stats` counts: for the cluster where the library is preloaded, otherwise for this backend.
+//! What `auth.jwt_stats` counts: for the cluster if the library is preloaded, otherwise for this backend.
 
 use std::io;
 use std::ptr;
@@ -37,7 +37,7 @@ static OWN: Counters = Counters {
     rejected: [const { AtomicU64::new(0) }; Reason::ALL.len()],
 };
 
-/// Those of the cluster; NULL where the library is not preloaded.
+/// Those of the cluster; NULL if the library is not preloaded.
 static SHARED: AtomicPtr<Counters> = AtomicPtr::new(ptr::null_mut());
 
 /// Shares the counters among all processes; called in the postmaster. They are in a mapping of their own, because

@@ -31,8 +31,8 @@ enum Comparison {
     OnlyText,
 }
 
-/// An identifier as a parameter of [`Column::condition`].
-pub struct Key {
+/// An identifier as parameters of [`Column::condition`].
+pub struct Operands {
     own_type: Option<pg_sys::Datum>,
     text: Vec<u8>,
 }
@@ -71,7 +71,7 @@ impl Column {
         format!("{}::pg_catalog.text", self.name)
     }
 
-    /// A condition that the column is the identifier of a [`Key`], whose parameters have the given numbers and more.
+    /// A condition that the column is the identifier of [`Operands`], which have the given numbers and more.
     pub fn condition(&self, first: usize) -> String {
         let text = |n| format!("({} COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.=) ${n}", self.text());
         let equals = match &self.comparison {
@@ -95,8 +95,8 @@ impl Column {
         own_type.into_iter().chain([pg_sys::TEXTOID]).collect()
     }
 
-    /// An identifier, with its datum in the current memory context; `None` where no value of the type is spelt so.
-    pub fn key(&self, identifier: &[u8]) -> Option<Key> {
+    /// An identifier, with its datum in the current memory context; `None` if no value of the type is spelt so.
+    pub fn operands(&self, identifier: &[u8]) -> Option<Operands> {
         let text = || str::from_utf8(identifier).ok();
         let mut spelling = identifier.to_vec();
         let own_type = match self.comparison {
@@ -111,19 +111,19 @@ impl Column {
             Comparison::Text { .. } => Some(text_datum(identifier)),
             Comparison::OnlyText => None,
         };
-        Some(Key { own_type, text: spelling })
+        Some(Operands { own_type, text: spelling })
     }
 }
 
-impl Key {
+impl Operands {
     /// The parameters, as [`Column::types`] has them.
     pub fn datums(&self) -> impl Iterator<Item = pg_sys::Datum> {
         self.own_type.into_iter().chain([text_datum(&self.text)])
     }
 }
 
-/// An operator with its schema, for `OPERATOR()`; `None` where there is none.
-unsafe fn qualified_operator(operator: pg_sys::Oid) -> Option<String> {
+/// An operator with its schema, for `OPERATOR()`; `None` if there is none.
+fn qualified_operator(operator: pg_sys::Oid) -> Option<String> {
     // SAFETY: a tuple of pg_operator begins with this struct; it is read before it is released. The names are C
     // strings in the current memory context.
     unsafe {

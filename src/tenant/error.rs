@@ -3,11 +3,11 @@
 use pg_jwks_core::policy::membership_table::MembershipTable;
 use pgrx::prelude::PgSqlErrorCode;
 
-use crate::pg::error::error;
+use crate::pg::error::raise;
 
-/// Raises 55000, or 42501 for lack of a right, where memberships cannot be read. The problem is a full sentence.
+/// Raises 55000, or 42501 for lack of a right, if memberships cannot be read. The problem is a full sentence.
 pub fn raise_no_lookup(sqlstate: PgSqlErrorCode, table: &MembershipTable, problem: String) -> ! {
-    error(
+    raise(
         sqlstate,
         format!("membership table {table} cannot be read"),
         problem,
@@ -18,9 +18,9 @@ pub fn raise_no_lookup(sqlstate: PgSqlErrorCode, table: &MembershipTable, proble
     )
 }
 
-/// Raises 55000 where the settings no longer know the issuer of the identity, and so not where its tenants are.
+/// Raises 55000 if the settings no longer know the issuer of the identity, and so not where its tenants are.
 pub fn raise_unknown_issuer() -> ! {
-    error(
+    raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         "tenants of the user are not known".into(),
         "The issuer of this session's identity is not configured any more.".into(),
@@ -28,9 +28,9 @@ pub fn raise_unknown_issuer() -> ! {
     )
 }
 
-/// Raises 55000 where the user has several tenants, and none is chosen.
+/// Raises 55000 if the user has several tenants, and none is chosen.
 pub fn raise_no_tenant_chosen() -> ! {
-    error(
+    raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         "no tenant chosen".into(),
         "The user belongs to several tenants.".into(),
@@ -40,7 +40,7 @@ pub fn raise_no_tenant_chosen() -> ! {
 
 /// Raises 42501 for a chosen tenant that the user has left since.
 pub fn raise_no_longer_member() -> ! {
-    error(
+    raise(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "user is no longer a member of the chosen tenant".into(),
         "The membership ended after the choice.".into(),
@@ -50,7 +50,7 @@ pub fn raise_no_longer_member() -> ! {
 
 /// Raises 42501 for a tenant that cannot be chosen. The problem is a full sentence.
 pub fn raise_not_member(problem: &str) -> ! {
-    error(
+    raise(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "user is not a member of this tenant".into(),
         problem.into(),
@@ -60,7 +60,7 @@ pub fn raise_not_member(problem: &str) -> ! {
 
 /// Raises 22P02 for a tenant that is no UUID.
 pub fn raise_tenant_not_uuid() -> ! {
-    error(
+    raise(
         PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
         "tenant is not a uuid".into(),
         "The function get_current_user_tenant_id() is for tenants that are.".into(),

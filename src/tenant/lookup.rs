@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::ptr;
+use std::rc::Rc;
 
 use pg_jwks_core::policy::membership_table::MembershipTable;
 use pgrx::prelude::*;
@@ -10,7 +11,11 @@ use pgrx::{FromDatum, PgTryBuilder, pg_sys};
 
 use super::as_owner::AsOwner;
 use super::column::Column;
-use super::{Tenant, error};
+use super::error;
+use crate::pg::backend_local::BackendLocal;
+
+/// A tenant's identifier as text of the database.
+pub type Tenant = Rc<[u8]>;
 
 /// A table that was found, and the plans to read it.
 struct Found {
@@ -22,18 +27,16 @@ struct Found {
     plans: [Option<pg_sys::SPIPlanPtr>; 2],
 }
 
-thread_local! {
-    static FOUND: RefCell<Option<Found>> = const { RefCell::new(None) };
-    /// The relation in `FOUND`, for the callbacks.
-    static RELATION: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
-    /// The table may be another one by now, or have other columns.
-    static STALE: Cell<bool> = const { Cell::new(true) };
-    static WATCHING: Cell<bool> = const { Cell::new(false) };
-    static LOOKING: Cell<bool> = const { Cell::new(false) };
-}
+static FOUND: BackendLocal<RefCell<Option<Found>>> = BackendLocal::new(RefCell::new(None));
+/// The relation in `FOUND`, for the callbacks.
+static RELATION: BackendLocal<Cell<pg_sys::Oid>> = BackendLocal::new(Cell::new(pg_sys::InvalidOid));
+/// The table may be another one by now, or have other columns.
+static STALE: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(true));
+static WATCHING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
+static LOOKING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 
 /// The tenants of the user with this `sub`, each once, in the order of their bytes; or the one of them that is `only`.
-/// Raises 55000 where the table cannot be used, 42501 where its owner may not read it.
+/// Raises 55000 if the table cannot be used, 42501 if its owner may not read it.
 pub fn tenants(table: &MembershipTable, sub: Option<&[u8]>, only: Option<&[u8]>) -> Vec<Tenant> {
     let _looking = Looking::begin(table);
     let owner = owner_of_found(table);
@@ -131,7 +134,7 @@ struct Locked {
     persistence: u8,
 }
 
-/// Locks a relation as a query does that reads it; `None` where it is gone.
+/// Locks a relation as a query does that reads it; `None` if it is gone.
 fn lock(relation: pg_sys::Oid) -> Option<Locked> {
     // SAFETY: the relation is open while it is read. Closing it keeps the lock until the end of the transaction.
     unsafe {
@@ -172,13 +175,13 @@ fn watch() {
     }
 }
 
-unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
+extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
     if relation == pg_sys::InvalidOid || relation == RELATION.get() {
         STALE.set(true);
     }
 }
 
-unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
+extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
     STALE.set(true);
 }
 
@@ -210,13 +213,13 @@ fn read(sub: &[u8], only: Option<&[u8]>) -> Vec<Tenant> {
     }
 }
 
-/// The parameters of a plan; `None` where no row can match.
+/// The parameters of a plan; `None` if no row can match.
 fn parameters(sub: &[u8], only: Option<&[u8]>) -> Option<Vec<pg_sys::Datum>> {
     FOUND.with_borrow(|found| {
         let found = found.as_ref()?;
-        let mut parameters: Vec<_> = found.user.key(sub)?.datums().collect();
+        let mut parameters: Vec<_> = found.user.operands(sub)?.datums().collect();
         if let Some(only) = only {
-            parameters.extend(found.tenant.key(only)?.datums());
+            parameters.extend(found.tenant.operands(only)?.datums());
         }
         Some(parameters)
     })
@@ -247,7 +250,7 @@ unsafe fn plan(one: bool) -> pg_sys::SPIPlanPtr {
     };
     let Ok(query) = CString::new(query) else { unreachable!("the names have no NUL") };
     let Ok(count) = i32::try_from(types.len()) else { unreachable!("at most four") };
-    // SAFETY: SPI is connected by contract; the types are as many as it is told. A generic plan is made once and not
+    // SAFETY: the caller has connected SPI; the types are as many as it is told. A generic plan is made once and not
     // five times.
     let plan = unsafe {
         let options = pg_sys::CURSOR_OPT_GENERIC_PLAN as i32;
@@ -264,8 +267,13 @@ unsafe fn plan(one: bool) -> pg_sys::SPIPlanPtr {
 }
 
 /// The rows of the query that was just run, but NULLs.
+///
+/// # Safety
+///
+/// SPI must be connected, and have just run a SELECT of one text.
 unsafe fn rows() -> Vec<Tenant> {
-    // SAFETY: after a SELECT the table has this many rows, with a text in the first column.
+    // SAFETY: after the SELECT that the caller promises, the table has this many rows, with a text in the first column;
+    // it stays until SPI is left, and the texts are copied.
     unsafe {
         let table = &*pg_sys::SPI_tuptable;
         let rows = std::slice::from_raw_parts(table.vals, pg_sys::SPI_processed as usize);

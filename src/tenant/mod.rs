@@ -1,12 +1,12 @@
-//! The tenants of the identity: from its claims where `pg_jwks.tenant_claim` says where they are, otherwise from the
+//! The tenants of the identity: from its claims if `pg_jwks.tenant_claim` says where they are, otherwise from the
 //! membership table (`pg_jwks.tenant_lookup`).
 
 mod as_owner;
 mod choice;
 mod column;
+pub mod dependencies;
 pub mod error;
 mod lookup;
-pub mod moment;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,19 +14,19 @@ use std::rc::Rc;
 use crate::identity::derived::with_derived;
 use crate::identity::expiry::unexpired_identity;
 use crate::identity::session::Identity;
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_encoded;
 use crate::settings::{self, Settings};
 
-use moment::Moment;
+use dependencies::Dependencies;
+
+pub use lookup::Tenant;
 
 /// Defines the setting that keeps a choice, and watches what a tenant depends on.
 pub fn define() {
     choice::define();
-    moment::watch();
+    dependencies::watch();
 }
-
-/// A tenant's identifier as text of the database.
-pub type Tenant = Rc<[u8]>;
 
 /// Where the memberships of a user are.
 pub enum Memberships {
@@ -37,7 +37,7 @@ pub enum Memberships {
 }
 
 impl Memberships {
-    /// Of the identity in force. Raises 55000 where its issuer is not configured any more.
+    /// Of the identity in force. Raises 55000 if its issuer is not configured any more.
     pub fn of(identity: Identity) -> (Self, Option<choice::Subject>) {
         let claims = with_derived(identity, |derived| derived.claims.clone());
         let settings = settings::current();
@@ -63,7 +63,7 @@ impl Memberships {
         }
     }
 
-    /// The tenant as the membership has it, where there is that membership.
+    /// The tenant as the membership has it, if there is that membership.
     fn find(&self, tenant: &[u8]) -> Option<Tenant> {
         match self {
             Self::Claimed(tenants) => tenants.iter().find(|claimed| ***claimed == *tenant).cloned(),
@@ -74,20 +74,23 @@ impl Memberships {
     }
 }
 
-thread_local! {
-    /// The tenant that was found last, and when.
-    static LAST: RefCell<Option<(Moment, Option<Tenant>)>> = const { RefCell::new(None) };
+/// The tenant that was found last, and what it depended on.
+struct Last {
+    dependencies: Dependencies,
+    tenant: Option<Tenant>,
 }
 
+static LAST: BackendLocal<RefCell<Option<Last>>> = BackendLocal::new(RefCell::new(None));
+
 /// The current tenant of `identity`, which must be the one in force. One statement looks it up once.
-pub fn current(identity: Identity, moment: Option<Moment>) -> Option<Tenant> {
+pub fn current(identity: Identity, dependencies: Option<Dependencies>) -> Option<Tenant> {
     let known = LAST.with_borrow(|last| match last {
-        Some((at, tenant)) if moment == Some(*at) => Some(tenant.clone()),
+        Some(last) if dependencies == Some(last.dependencies) => Some(last.tenant.clone()),
         _ => None,
     });
     known.unwrap_or_else(|| {
         let tenant = found(identity);
-        LAST.set(moment.map(|moment| (moment, tenant.clone())));
+        LAST.set(dependencies.map(|dependencies| Last { dependencies, tenant: tenant.clone() }));
         tenant
     })
 }
@@ -105,7 +108,7 @@ fn found(identity: Identity) -> Option<Tenant> {
 }
 
 /// Makes `tenant` the current one, for the session or for the transaction; `None` takes the choice back. Raises 42501
-/// where the user is not a member of it, or there is no user.
+/// if the user is not a member of it, or there is no user.
 pub fn choose(tenant: Option<&[u8]>, is_local: bool) {
     let Some(tenant) = tenant else {
         return choice::clear(is_local);

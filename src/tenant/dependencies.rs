@@ -1,55 +1,39 @@
-//! When two calls in one backend are sure to find the same tenant.
+//! What a tenant depends on: while it is the same, two calls in one backend find the same tenant.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::cell::Cell;
 
 use pgrx::pg_sys;
 
 use crate::identity::session::Identity;
+use crate::pg::backend_local::BackendLocal;
+use crate::pg::clock::statement_start;
+use crate::pg::transaction;
 use crate::settings;
 
 unsafe extern "C-unwind" {
     // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than the rest of a call. These
-    // return a variable and cannot raise.
-    safe fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
+    // return a variable and cannot raise, the second while there is an active snapshot.
     safe fn ActiveSnapshotSet() -> bool;
     fn GetActiveSnapshot() -> pg_sys::Snapshot;
 }
 
-/// Another number after each change that the rest of a [`Moment`] does not show. Not a thread's own, because readers
-/// look at it for each row.
-static CHANGES: AtomicU64 = AtomicU64::new(0);
+/// Another number after each change that the other [`Dependencies`] do not show.
+static CHANGES: BackendLocal<Cell<u64>> = BackendLocal::new(Cell::new(0));
 
 /// Something has changed that a tenant depends on.
 pub fn changed() {
-    CHANGES.fetch_add(1, Relaxed);
+    CHANGES.set(CHANGES.get().wrapping_add(1));
 }
 
 /// Lets transactions count as changes: their snapshots can look alike. So can those before and after a subtransaction
 /// that is rolled back.
 pub fn watch() {
-    // SAFETY: the callbacks increment a counter, and neither raise nor unwind.
-    unsafe {
-        pg_sys::RegisterXactCallback(Some(transaction), std::ptr::null_mut());
-        pg_sys::RegisterSubXactCallback(Some(subtransaction), std::ptr::null_mut());
-    }
-}
-
-unsafe extern "C-unwind" fn transaction(_: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
-    changed();
-}
-
-unsafe extern "C-unwind" fn subtransaction(
-    _: pg_sys::SubXactEvent::Type,
-    _own: pg_sys::SubTransactionId,
-    _parent: pg_sys::SubTransactionId,
-    _: *mut std::ffi::c_void,
-) {
-    changed();
+    transaction::listen(|_| changed());
 }
 
 /// All that the tenant depends on: the identity, the settings, and what the snapshot shows of the tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct Dependencies {
     serial: u64,
     changes: u64,
     /// When the client's statement began, which decides whether the identity has expired.
@@ -65,11 +49,11 @@ pub struct Moment {
 /// Another number after each change, as neither of the two ever falls.
 #[inline]
 fn changes() -> u64 {
-    CHANGES.load(Relaxed).wrapping_add(settings::generation())
+    CHANGES.get().wrapping_add(settings::generation())
 }
 
-impl Moment {
-    /// Whether nothing has changed since, for this identity: what [`Moment::now`] and a comparison would say.
+impl Dependencies {
+    /// Whether nothing has changed since, for this identity: what [`Dependencies::now`] and a comparison would say.
     #[inline]
     pub fn is_present(&self, identity: Identity) -> bool {
         if !ActiveSnapshotSet() {
@@ -77,10 +61,10 @@ impl Moment {
         }
         // SAFETY: there is an active snapshot, which stays while this function runs.
         let snapshot = unsafe { &*GetActiveSnapshot() };
-        // One branch for each row, where a comparison of structures would be a call.
+        // One branch for each row, as a comparison of structures would be a call.
         let differences = (self.serial ^ identity.serial)
             | (self.changes ^ changes())
-            | (self.statement ^ GetCurrentStatementStartTimestamp()).cast_unsigned()
+            | (self.statement ^ statement_start()).cast_unsigned()
             | (self.completions ^ snapshot.snapXactCompletionCount)
             | u64::from(self.command ^ snapshot.curcid)
             | u64::from(self.xmin.into_inner() ^ snapshot.xmin.into_inner())
@@ -88,7 +72,7 @@ impl Moment {
         differences == 0
     }
 
-    /// The present one, in a statement of `identity`; `None` where nothing says which rows are seen.
+    /// The present ones, in a statement of `identity`; `None` if nothing says which rows are seen.
     #[inline]
     pub fn now(identity: Identity) -> Option<Self> {
         if !ActiveSnapshotSet() {
@@ -99,7 +83,7 @@ impl Moment {
         Some(Self {
             serial: identity.serial,
             changes: changes(),
-            statement: GetCurrentStatementStartTimestamp(),
+            statement: statement_start(),
             completions: snapshot.snapXactCompletionCount,
             command: snapshot.curcid,
             xmin: snapshot.xmin,

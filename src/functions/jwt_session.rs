@@ -6,10 +6,11 @@ use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::Claims;
 use pgrx::prelude::*;
 
-use crate::enforcement::role;
-use crate::identity::{derived, session, verification};
+use crate::enforcement::{read_only, role};
+use crate::identity::{session, verification};
 use crate::pg::clock::now;
 use crate::pg::error;
+use crate::pg::jsonb::check_representable;
 use crate::settings::{self, SessionScope};
 use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
@@ -17,8 +18,8 @@ use crate::telemetry::counters::{count, counters};
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
 fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
-    let attempt = session::attempt();
-    let role = role::attempt();
+    let replacement = session::Replacement::begin();
+    let role = role::Change::begin();
     let settings = settings::current();
     let is_local = is_local.unwrap_or(false);
     if !is_local && settings.session_scope == SessionScope::Transaction {
@@ -32,13 +33,13 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
         Err(rejection) => {
             counters().count_rejected(rejection.reason);
             audit::rejected(&rejection, now());
-            error::raise(rejection)
+            error::raise_rejection(rejection)
         }
         Ok(claims) => {
             count(&counters().accepted);
             audit::accepted(claims.set());
-            let read_only = role::is_read_only(claims.set(), &settings);
-            attempt.set(claims.json(), claims.expires().micros(), read_only, is_local);
+            let read_only = read_only::is_claimed(claims.set(), &settings);
+            replacement.set(claims.json(), claims.expires(), read_only, is_local);
             role.succeed();
         }
     }
@@ -48,7 +49,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
 fn admitted(token: &[u8]) -> Result<Arc<Claims>, Rejection> {
     let verification = verification::verified(token, now())?;
     if verification.fresh {
-        derived::check_representable(verification.claims.json());
+        check_representable(verification.claims.json());
         verification::remember(token, verification.claims.clone());
     } else {
         count(&counters().remembered);
@@ -67,9 +68,9 @@ fn jwt_session_clear() {
 #[pg_extern(sql = false)]
 fn init() {}
 
-/// Raises 55000 for an identity that would outlive its transaction where that is not allowed.
+/// Raises 55000 for an identity that would outlive its transaction if that is not allowed.
 fn raise_session_scope() -> ! {
-    error::error(
+    error::raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         "identity for the whole session not allowed".into(),
         "Setting pg_jwks.session_scope is \"transaction\".".into(),

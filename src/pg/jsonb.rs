@@ -1,0 +1,106 @@
+//! Claims as values of type jsonb, made and read by PostgreSQL's own functions.
+
+use std::ffi::CString;
+
+use pgrx::prelude::*;
+use pgrx::{AnyArray, AnyElement, IntoDatum, PgTryBuilder, direct_function_call_as_datum, pg_sys};
+
+use super::datum::copied;
+use super::encoding::encoding;
+use super::error::raise_not_representable;
+
+/// A JSON value that stays until this is dropped, in memory of the backend's.
+pub struct Jsonb(pg_sys::Datum);
+
+impl Jsonb {
+    /// Raises 22P05 if the database cannot hold it.
+    pub fn new(json: &str) -> Self {
+        let parsed = Parsed::new(json);
+        // SAFETY: a jsonb is a varlena; the context lives as long as the backend.
+        Self(unsafe { copied(parsed.0, -1, pg_sys::TopMemoryContext) })
+    }
+
+    /// The value, for as long as this lives.
+    pub fn datum(&self) -> pg_sys::Datum {
+        self.0
+    }
+
+    /// A member as text (`->>`), in the current memory context; `None` if it is missing or JSON null.
+    pub fn text(&self, name: &str) -> Option<pg_sys::Datum> {
+        // SAFETY: the function takes a jsonb and a text, and of its call frame it uses the arguments only.
+        unsafe { direct_function_call_as_datum(pg_sys::jsonb_object_field_text, &[Some(self.0), name.into_datum()]) }
+    }
+
+    /// A member (`->`), in the current memory context; `None` if it is missing.
+    pub fn member(&self, name: &str) -> Option<pg_sys::Datum> {
+        // SAFETY: the function takes a jsonb and a text, and of its call frame it uses the arguments only.
+        unsafe { direct_function_call_as_datum(pg_sys::jsonb_object_field, &[Some(self.0), name.into_datum()]) }
+    }
+
+    /// What is at a path, a text[], as text (`#>>`), in the current memory context.
+    pub fn text_at(&self, path: &AnyArray) -> Option<AnyElement> {
+        // SAFETY: the function takes a jsonb and a text[], and returns a text. Of its call frame it uses the arguments
+        // only.
+        unsafe {
+            let arguments = [Some(self.0), Some(path.datum())];
+            let text = direct_function_call_as_datum(pg_sys::jsonb_extract_path_text, &arguments)?;
+            AnyElement::from_polymorphic_datum(text, false, pg_sys::TEXTOID)
+        }
+    }
+}
+
+impl Drop for Jsonb {
+    fn drop(&mut self) {
+        // SAFETY: `new` allocated it, in a context that stays.
+        unsafe { pg_sys::pfree(self.0.cast_mut_ptr()) };
+    }
+}
+
+/// Raises 22P05 if the database cannot hold a JSON value.
+pub fn check_representable(json: &str) {
+    drop(Parsed::new(json));
+}
+
+/// A value in the current memory context, which must outlive this.
+struct Parsed(pg_sys::Datum);
+
+impl Parsed {
+    fn new(json: &str) -> Self {
+        let Ok(text) = CString::new(json) else { unreachable!("JSON text has no NUL") };
+        let argument = Some(pg_sys::Datum::from(text.as_ptr()));
+        // PostgreSQL's own message would quote the claims.
+        PgTryBuilder::new(|| {
+            // SAFETY: the function takes one C string, which outlives the call, and of its call frame it uses the
+            // arguments only.
+            unsafe { direct_function_call_as_datum(pg_sys::jsonb_in, &[argument]) }
+        })
+        .catch_others(|error| match error {
+            pg_sys::panic::CaughtError::PostgresError(ref report) if is_data_error(report.sql_error_code()) => {
+                raise_not_representable(&encoding())
+            }
+            other => other.rethrow(),
+        })
+        .execute()
+        .map_or_else(|| unreachable!("jsonb_in is strict and its argument is not NULL"), Self)
+    }
+}
+
+impl Drop for Parsed {
+    fn drop(&mut self) {
+        // SAFETY: `new` has it from a function that returns memory of its own.
+        unsafe { pg_sys::pfree(self.0.cast_mut_ptr()) };
+    }
+}
+
+fn is_data_error(sqlstate: PgSqlErrorCode) -> bool {
+    matches!(
+        sqlstate,
+        PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER
+            | PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE
+            | PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED
+            | PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION
+            | PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE
+            | PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+            | PgSqlErrorCode::ERRCODE_STATEMENT_TOO_COMPLEX
+    )
+}

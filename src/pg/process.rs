@@ -1,0 +1,27 @@
+//! Which of the server's processes this is, and when in its life.
+
+use pgrx::pg_sys;
+
+/// Whether the library is being loaded for all processes (`shared_preload_libraries`).
+pub fn is_preloading() -> bool {
+    // SAFETY: reads a flag.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Whether this is a server with other processes: a single-user server has no background workers.
+pub fn has_postmaster() -> bool {
+    // SAFETY: reads a flag.
+    unsafe { pg_sys::IsPostmasterEnvironment }
+}
+
+/// Whether this is a parallel worker.
+pub fn is_parallel_worker() -> bool {
+    // SAFETY: reads a variable.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
+/// Whether this is a parallel worker that takes over the state of its leader.
+pub fn is_starting_parallel_worker() -> bool {
+    // SAFETY: reads a flag.
+    unsafe { pg_sys::InitializingParallelWorker }
+}
