@@ -53,7 +53,7 @@ pub fn store(origin: &Origin, stored: &Stored) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    writeln!(file, "{}", hex(&digest(&text)))?;
+    writeln!(file, "{}", hex::encode(digest(&text)))?;
     file.write_all(&text)?;
     file.sync_all()?;
     fs::rename(&temporary, &path)?;
@@ -100,7 +100,7 @@ fn read(origin: &Origin, path: &Path) -> Result<Stored, Problem> {
     file.take(MAX_DOCUMENT_BYTES as u64 + MAX_HEAD_BYTES).read_to_end(&mut text)?;
     let damaged = || bad("it is damaged");
     let (sum, rest) = line(&text).ok_or_else(damaged)?;
-    if sum != hex(&digest(rest)).as_bytes() {
+    if sum != hex::encode(digest(rest)).as_bytes() {
         return Err(damaged());
     }
     let (head, document) = line(rest).ok_or_else(damaged)?;
@@ -128,9 +128,5 @@ fn path(origin: &Origin) -> Option<PathBuf> {
         return None;
     }
     let trust = serde_json::to_vec(&origin.trust()).ok()?;
-    Some(PathBuf::from(DIRECTORY).join(hex(&digest(&trust)) + ".jwks"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Some(PathBuf::from(DIRECTORY).join(hex::encode(digest(&trust)) + ".jwks"))
 }

@@ -63,7 +63,5 @@ pub fn clear(is_local: bool) {
 }
 
 fn prefix(subject: Subject) -> String {
-    let mut prefix: String = subject.iter().map(|byte| format!("{byte:02x}")).collect();
-    prefix.push(':');
-    prefix
+    hex::encode(subject) + ":"
 }

@@ -1,24 +1,23 @@
 //! What counts as a URL in settings and documents (RFC 3986).
 
+use http::Uri;
+use http::uri::Authority;
+
 /// Whether the text is an `https:` or `http:` URL with a host, with a port of 1 to 65535 or none, and without spaces,
 /// credentials or fragment.
 pub fn is_url(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
-        return false;
-    };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    // The colons of an IPv6 address are in brackets (RFC 3986 §3.2.2).
-    let port_from = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (host, port) = match authority[port_from..].split_once(':') {
-        Some((before, port)) => (&authority[..port_from + before.len()], Some(port)),
-        None => (authority, None),
-    };
-    let whole = match host.strip_prefix('[') {
-        Some(address) => address.len() > 1 && address.find(']') == Some(address.len() - 1),
-        None => !host.is_empty() && !host.contains(['[', ']']),
-    };
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    plain && whole && port.is_none_or(is_port) && !authority.contains('@') && !text.contains('#')
+    // `Uri` takes other spellings of the scheme, and drops a fragment.
+    let plain = ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    plain && text.parse().is_ok_and(|uri: Uri| uri.authority().is_some_and(is_host_and_port))
+}
+
+/// Whether there are no credentials: then the host comes first.
+fn is_host_and_port(authority: &Authority) -> bool {
+    let host = authority.host();
+    let port = authority.as_str().strip_prefix(host);
+    !["", "[]"].contains(&host)
+        && port.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
 fn is_port(text: &str) -> bool {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jsonwebtoken::Algorithm as Jws;
-
 /// A signature algorithm that this library verifies. `none` is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // The names are the registered ones.
@@ -50,19 +48,19 @@ impl KeyType {
     }
 }
 
-const ALL: [(Algorithm, &str, Jws, KeyType); 12] = [
-    (Algorithm::HS256, "HS256", Jws::HS256, KeyType::Oct),
-    (Algorithm::HS384, "HS384", Jws::HS384, KeyType::Oct),
-    (Algorithm::HS512, "HS512", Jws::HS512, KeyType::Oct),
-    (Algorithm::RS256, "RS256", Jws::RS256, KeyType::Rsa),
-    (Algorithm::RS384, "RS384", Jws::RS384, KeyType::Rsa),
-    (Algorithm::RS512, "RS512", Jws::RS512, KeyType::Rsa),
-    (Algorithm::PS256, "PS256", Jws::PS256, KeyType::Rsa),
-    (Algorithm::PS384, "PS384", Jws::PS384, KeyType::Rsa),
-    (Algorithm::PS512, "PS512", Jws::PS512, KeyType::Rsa),
-    (Algorithm::ES256, "ES256", Jws::ES256, KeyType::P256),
-    (Algorithm::ES384, "ES384", Jws::ES384, KeyType::P384),
-    (Algorithm::EdDSA, "EdDSA", Jws::EdDSA, KeyType::Ed25519),
+const ALL: [(Algorithm, &str, KeyType); 12] = [
+    (Algorithm::HS256, "HS256", KeyType::Oct),
+    (Algorithm::HS384, "HS384", KeyType::Oct),
+    (Algorithm::HS512, "HS512", KeyType::Oct),
+    (Algorithm::RS256, "RS256", KeyType::Rsa),
+    (Algorithm::RS384, "RS384", KeyType::Rsa),
+    (Algorithm::RS512, "RS512", KeyType::Rsa),
+    (Algorithm::PS256, "PS256", KeyType::Rsa),
+    (Algorithm::PS384, "PS384", KeyType::Rsa),
+    (Algorithm::PS512, "PS512", KeyType::Rsa),
+    (Algorithm::ES256, "ES256", KeyType::P256),
+    (Algorithm::ES384, "ES384", KeyType::P384),
+    (Algorithm::EdDSA, "EdDSA", KeyType::Ed25519),
 ];
 
 impl Algorithm {
@@ -73,10 +71,6 @@ impl Algorithm {
 
     /// The kind of key it needs.
     pub fn key_type(self) -> KeyType {
-        ALL[self as usize].3
-    }
-
-    pub(crate) fn jws(self) -> Jws {
         ALL[self as usize].2
     }
 }
@@ -143,7 +137,7 @@ mod tests {
     fn the_default_set_has_no_symmetric_algorithm() {
         let set = Algorithms::parse(Algorithms::ASYMMETRIC).unwrap();
         for row in ALL {
-            assert_eq!(set.contains(row.0), row.3 != KeyType::Oct, "{}", row.1);
+            assert_eq!(set.contains(row.0), row.2 != KeyType::Oct, "{}", row.1);
         }
         assert_eq!(set.to_string(), Algorithms::ASYMMETRIC);
     }

@@ -2,10 +2,13 @@
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519_PUBLIC_KEY_LEN, ParsedPublicKey, RsaPublicKeyComponents,
-    RsaSubjectPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ED25519_PUBLIC_KEY_LEN, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
 };
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::{Algorithm as Hmac, DecodingKey};
+use once_cell::sync::OnceCell;
 
 use crate::bounds::{MAX_RSA_BITS, MIN_OCT_BYTES, MIN_RSA_BITS};
 use crate::jose::algorithm::{Algorithm, KeyType};
@@ -17,10 +20,28 @@ pub struct Key {
     algorithm: Option<Algorithm>,
     key_type: KeyType,
     bits: usize,
-    decoding: DecodingKey,
+    verifier: KeyVerifier,
 }
 
-/// The public numbers of a key, as a JWK or a PEM block gives them.
+/// What checks signatures: a public key is parsed once, not for each signature.
+#[derive(Clone)]
+enum KeyVerifier {
+    Rsa(Box<RsaKey>),
+    /// A point on a curve, which has one algorithm.
+    Curve(ParsedPublicKey),
+    /// A shared secret, erased from memory when it is dropped.
+    Secret(DecodingKey),
+}
+
+/// An RSA public key, parsed for each algorithm when that is used first.
+#[derive(Clone)]
+struct RsaKey {
+    /// A SubjectPublicKeyInfo.
+    der: Vec<u8>,
+    parsed: [OnceCell<ParsedPublicKey>; 6],
+}
+
+/// The numbers of a key, as a JWK or a PEM block gives them.
 pub enum Material {
     /// RSA modulus and exponent, big-endian.
     Rsa {
@@ -47,28 +68,18 @@ pub enum Material {
 impl Key {
     /// Checks the bounds of the key's type. The error says why the key cannot be used.
     pub fn new(kid: Option<String>, algorithm: Option<Algorithm>, material: Material) -> Result<Self, String> {
-        let (key_type, bits, decoding) = match material {
-            Material::Rsa { n, e } => rsa(n, e)?,
-            Material::Ec { curve, x, y } => ec(curve, x, y)?,
-            Material::Ed25519(x) => {
-                if x.len() != ED25519_PUBLIC_KEY_LEN {
-                    return Err("not an Ed25519 public key".into());
-                }
-                (KeyType::Ed25519, 256, DecodingKey::from_ed_der(&x))
-            }
-            Material::Oct(secret) => {
-                if secret.len() < MIN_OCT_BYTES {
-                    return Err(format!("shared secret shorter than {MIN_OCT_BYTES} bytes"));
-                }
-                (KeyType::Oct, secret.len() * 8, DecodingKey::from_secret(&secret))
-            }
+        let (key_type, bits, verifier) = match material {
+            Material::Rsa { n, e } => rsa(&n, &e)?,
+            Material::Ec { curve, x, y } => ec(curve, &x, &y)?,
+            Material::Ed25519(x) => ed25519(&x)?,
+            Material::Oct(secret) => oct(&secret)?,
         };
         if let Some(algorithm) = algorithm
             && algorithm.key_type() != key_type
         {
             return Err(format!("\"alg\" {} does not fit the key type", algorithm.name()));
         }
-        Ok(Self { kid, algorithm, key_type, bits, decoding })
+        Ok(Self { kid, algorithm, key_type, bits, verifier })
     }
 
     /// The key's identifier.
@@ -103,15 +114,55 @@ impl Key {
         self.key_type == algorithm.key_type() && self.algorithm.is_none_or(|own| own == algorithm) && long_enough
     }
 
-    /// Whether this key made `signature` (base64url) over `message`. The algorithm must fit.
-    pub(crate) fn made(&self, signature: &str, message: &[u8], algorithm: Algorithm) -> bool {
-        matches!(jsonwebtoken::crypto::verify(signature, message, &self.decoding, algorithm.jws()), Ok(true))
+    /// Whether this key made `signature` over `message`; `false` if the algorithm does not fit.
+    pub(crate) fn made(&self, signature: &[u8], message: &[u8], algorithm: Algorithm) -> bool {
+        self.fits(algorithm)
+            && match &self.verifier {
+                KeyVerifier::Rsa(key) => key.parsed(algorithm).is_some_and(|key| is_signed(key, message, signature)),
+                KeyVerifier::Curve(key) => is_signed(key, message, signature),
+                KeyVerifier::Secret(secret) => is_authenticated(secret, message, signature, algorithm),
+            }
     }
 }
 
-fn rsa(n: Vec<u8>, e: Vec<u8>) -> Result<(KeyType, usize, DecodingKey), String> {
-    let n = without_leading_zeros(&n);
-    let e = without_leading_zeros(&e);
+fn is_signed(key: &ParsedPublicKey, message: &[u8], signature: &[u8]) -> bool {
+    key.verify_sig(message, signature).is_ok()
+}
+
+fn is_authenticated(secret: &DecodingKey, message: &[u8], mac: &[u8], algorithm: Algorithm) -> bool {
+    let hmac = match algorithm {
+        Algorithm::HS256 => Hmac::HS256,
+        Algorithm::HS384 => Hmac::HS384,
+        Algorithm::HS512 => Hmac::HS512,
+        _ => return false,
+    };
+    (DEFAULT_PROVIDER.verifier_factory)(&hmac, secret)
+        .is_ok_and(|verifier| verifier.verify(message, &mac.to_vec()).is_ok())
+}
+
+impl RsaKey {
+    /// The key for an RSA algorithm; `None` for any other algorithm.
+    fn parsed(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        let (slot, parameters): (usize, &RsaParameters) = match algorithm {
+            Algorithm::RS256 => (0, &RSA_PKCS1_2048_8192_SHA256),
+            Algorithm::RS384 => (1, &RSA_PKCS1_2048_8192_SHA384),
+            Algorithm::RS512 => (2, &RSA_PKCS1_2048_8192_SHA512),
+            Algorithm::PS256 => (3, &RSA_PSS_2048_8192_SHA256),
+            Algorithm::PS384 => (4, &RSA_PSS_2048_8192_SHA384),
+            Algorithm::PS512 => (5, &RSA_PSS_2048_8192_SHA512),
+            _ => return None,
+        };
+        self.parsed[slot].get_or_try_init(|| ParsedPublicKey::new(parameters, &self.der)).ok()
+    }
+}
+
+/// What a kind of key must be: its type, its size in bits, and what checks its signatures.
+type Checked = Result<(KeyType, usize, KeyVerifier), String>;
+
+/// RFC 7518 §6.3.1.
+fn rsa(n: &[u8], e: &[u8]) -> Checked {
+    let n = without_leading_zeros(n);
+    let e = without_leading_zeros(e);
     let bits = n.first().map_or(0, |top| n.len() * 8 - top.leading_zeros() as usize);
     if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
         return Err(format!("RSA key of {bits} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}"));
@@ -121,13 +172,15 @@ fn rsa(n: Vec<u8>, e: Vec<u8>) -> Result<(KeyType, usize, DecodingKey), String> 
     if !exponent.is_some_and(|e| e % 2 == 1 && (3..1 << 33).contains(&e)) {
         return Err("RSA exponent out of range".into());
     }
-    let der = RsaPublicKeyComponents { n, e }.as_der();
-    let parsed = der.ok().and_then(|der| RsaSubjectPublicKey::from_der(der.as_ref()).ok());
-    parsed.ok_or("not an RSA public key")?;
-    Ok((KeyType::Rsa, bits, DecodingKey::from_rsa_raw_components(n, e)))
+    // Parsing from DER checks the numbers, which the crypto library does not do if it takes them as they are.
+    let der = RsaPublicKeyComponents { n, e }.as_der().map_err(|_| "not an RSA public key")?.as_ref().to_vec();
+    let key = RsaKey { der, parsed: Default::default() };
+    key.parsed(Algorithm::RS256).ok_or("not an RSA public key")?;
+    Ok((KeyType::Rsa, bits, KeyVerifier::Rsa(Box::new(key))))
 }
 
-fn ec(curve: KeyType, x: Vec<u8>, y: Vec<u8>) -> Result<(KeyType, usize, DecodingKey), String> {
+/// RFC 7518 §6.2.1.
+fn ec(curve: KeyType, x: &[u8], y: &[u8]) -> Checked {
     let (verification, length) = match curve {
         KeyType::P384 => (&ECDSA_P384_SHA384_FIXED, 48),
         _ => (&ECDSA_P256_SHA256_FIXED, 32),
@@ -136,9 +189,28 @@ fn ec(curve: KeyType, x: Vec<u8>, y: Vec<u8>) -> Result<(KeyType, usize, Decodin
         return Err(format!("EC coordinate not of {length} bytes"));
     }
     // SEC 1 §2.3.3, uncompressed form.
-    let point = [&[4][..], &x, &y].concat();
-    ParsedPublicKey::new(verification, &point).map_err(|_| "point not on the curve")?;
-    Ok((curve, length * 8, DecodingKey::from_ec_der(&point)))
+    let point = [&[4], x, y].concat();
+    let key = ParsedPublicKey::new(verification, point).map_err(|_| "point not on the curve")?;
+    Ok((curve, length * 8, KeyVerifier::Curve(key)))
+}
+
+/// RFC 8037 §2.
+fn ed25519(x: &[u8]) -> Checked {
+    const PROBLEM: &str = "not an Ed25519 public key";
+    // The crypto library also takes a SubjectPublicKeyInfo.
+    if x.len() != ED25519_PUBLIC_KEY_LEN {
+        return Err(PROBLEM.into());
+    }
+    let key = ParsedPublicKey::new(&ED25519, x).map_err(|_| PROBLEM)?;
+    Ok((KeyType::Ed25519, 256, KeyVerifier::Curve(key)))
+}
+
+/// RFC 7518 §6.4.1.
+fn oct(secret: &[u8]) -> Checked {
+    match secret.len() < MIN_OCT_BYTES {
+        true => Err(format!("shared secret shorter than {MIN_OCT_BYTES} bytes")),
+        false => Ok((KeyType::Oct, secret.len() * 8, KeyVerifier::Secret(DecodingKey::from_secret(secret)))),
+    }
 }
 
 fn without_leading_zeros(number: &[u8]) -> &[u8] {

@@ -2,10 +2,11 @@
 //!
 //! Nothing here parses ASN.1 by recursion: a file that nests without end must not overflow the server's stack.
 
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::signature::{RsaPublicKeyComponents, RsaSubjectPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use spki::der::asn1::UintRef;
+use spki::der::{Decode, Reader, SliceReader};
+use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::jose::algorithm::KeyType;
 use crate::jose::key::Material;
@@ -30,44 +31,60 @@ pub(crate) fn material(block: &str) -> Result<Material, String> {
     // Settings cannot have line breaks, so a block on one line must do, too.
     let body: String = body.split_ascii_whitespace().collect();
     let der = STANDARD.decode(body).map_err(|_| UNREADABLE)?;
-    rsa(label, &der).or_else(|| elliptic(label, &der)).ok_or("the PEM block has no supported key".into())
+    match label {
+        "PUBLIC KEY" => subject_public_key(&der),
+        _ => rsa_public_key(&der),
+    }
+    .ok_or("the PEM block has no supported key".into())
 }
 
 const UNREADABLE: &str = "the PEM block cannot be read";
 
-fn rsa(label: &str, der: &[u8]) -> Option<Material> {
-    let key = RsaSubjectPublicKey::from_der(der).ok()?;
-    // The library reads both forms whatever the label, and ignores what follows the key.
-    let same = match label {
-        "RSA PUBLIC KEY" => key.as_ref() == der,
-        _ => key.as_der().ok()?.as_ref() == der,
-    };
-    let RsaPublicKeyComponents { n, e } = RsaPublicKeyComponents::<Vec<u8>>::from(&key);
-    same.then_some(Material::Rsa { n, e })
+/// RFC 3279 §2.3.1.
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// RFC 5480 §2.1.1.
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+
+/// RFC 5480 §2.1.1.1.
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+
+/// RFC 5480 §2.1.1.1.
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+/// RFC 8410 §3.
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// The key of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
+fn subject_public_key(der: &[u8]) -> Option<Material> {
+    let info = SubjectPublicKeyInfoRef::from_der(der).ok()?;
+    let key = info.subject_public_key.as_bytes()?;
+    match (info.algorithm.oid, info.algorithm.parameters) {
+        (RSA, Some(parameters)) if parameters.is_null() => rsa_public_key(key),
+        (EC, Some(_)) => point(&info.algorithm, key),
+        (ED25519, None) => Some(Material::Ed25519(key.to_vec())),
+        _ => None,
+    }
 }
 
-/// A SubjectPublicKeyInfo of P-256 up to the coordinates: DER spells the named curve and the uncompressed form in one
-/// way only (RFC 5480 §2).
-const P256: &[u8] =
-    b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04";
+/// An RSAPublicKey (RFC 8017 appendix A.1.1).
+fn rsa_public_key(der: &[u8]) -> Option<Material> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let number = |reader: &mut SliceReader| UintRef::decode(reader).map(|number| number.as_bytes().to_vec());
+    let key =
+        reader.sequence(|reader| Ok::<_, spki::der::Error>(Material::Rsa { n: number(reader)?, e: number(reader)? }));
+    reader.finish().ok()?;
+    key.ok()
+}
 
-/// The same of P-384.
-const P384: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04";
-
-/// The same of Ed25519, up to the key (RFC 8410 §4).
-const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
-
-fn elliptic(label: &str, der: &[u8]) -> Option<Material> {
-    if label != "PUBLIC KEY" {
-        return None;
-    }
-    let point = |curve, coordinates: &[u8]| {
-        let (x, y) = coordinates.split_at(coordinates.len() / 2);
-        Material::Ec { curve, x: x.to_vec(), y: y.to_vec() }
+/// A point in the uncompressed form (RFC 5480 §2.2) on a named curve.
+fn point(algorithm: &AlgorithmIdentifierRef, key: &[u8]) -> Option<Material> {
+    let curve = match algorithm.parameters_oid().ok()? {
+        P256 => KeyType::P256,
+        P384 => KeyType::P384,
+        _ => return None,
     };
-    let of_length = |prefix, length| der.strip_prefix(prefix).filter(|rest| rest.len() == length);
-    of_length(P256, 64)
-        .map(|rest| point(KeyType::P256, rest))
-        .or_else(|| of_length(P384, 96).map(|rest| point(KeyType::P384, rest)))
-        .or_else(|| of_length(ED25519, 32).map(|rest| Material::Ed25519(rest.to_vec())))
+    let coordinates = key.strip_prefix(&[4])?;
+    let (x, y) = coordinates.split_at(coordinates.len() / 2);
+    Some(Material::Ec { curve, x: x.to_vec(), y: y.to_vec() })
 }

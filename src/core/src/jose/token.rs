@@ -22,7 +22,7 @@ pub(crate) struct Header {
 pub struct Unverified<'t> {
     pub(crate) header: Header,
     pub(crate) signing_input: &'t str,
-    pub(crate) signature: &'t str,
+    pub(crate) signature: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) members: Result<Map<String, Value>, ObjectError>,
 }
@@ -42,7 +42,7 @@ impl<'t> Unverified<'t> {
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| not_base64url())?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| not_base64url())?;
-        URL_SAFE_NO_PAD.decode(signature).map_err(|_| not_base64url())?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| not_base64url())?;
         let header = parse_header(&header)?;
         let members = unique_object(&payload);
         Ok(Self { header, signing_input, signature, payload, members })

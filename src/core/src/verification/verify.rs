@@ -152,7 +152,7 @@ impl<'t> Unverified<'t> {
 
     /// Whether one of these keys made the signature.
     fn signed_by(&self, candidates: &Candidates, algorithm: Algorithm) -> Result<(), Rejection> {
-        let made = |key: &Key| key.made(self.signature, self.signing_input.as_bytes(), algorithm);
+        let made = |key: &Key| key.made(&self.signature, self.signing_input.as_bytes(), algorithm);
         let signed = match candidates {
             Candidates::Named(keys) => keys.iter().take(MAX_CANDIDATE_KEYS).any(|key| made(key)),
             Candidates::Only(key) => made(key),
