@@ -1,13 +1,13 @@
 //! Identities that must not write (`pg_jwks.read_only_claim`).
 
-use pg_jwks_core::claims::ClaimSet;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 
 use crate::identity::session;
 use crate::pg::transaction;
 use crate::settings::Settings;
 
 /// Whether the claims forbid to write.
-pub fn is_claimed(claims: &ClaimSet, settings: &Settings) -> bool {
+pub fn is_claimed(claims: &VerifiedClaims, settings: &Settings) -> bool {
     settings.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path))
 }
 

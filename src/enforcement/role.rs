@@ -7,8 +7,8 @@
 
 use std::cell::RefCell;
 
-use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::rejection::{Reason, Rejection};
+use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 
 use crate::identity::session;
@@ -37,7 +37,7 @@ impl Change {
 
     /// Sets the role that the claims and the settings ask for, for the session or for the transaction. Raises 42501
     /// if the session user is no member of it.
-    pub fn set(&self, claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
+    pub fn set(&self, claims: &VerifiedClaims, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
         match settings.set_role {
             true => set_role(claims, settings, is_local),
             false => {
@@ -82,9 +82,8 @@ pub fn expire() -> bool {
     true
 }
 
-fn set_role(claims: &ClaimSet, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
-    let provider = settings.provider_of(claims);
-    let claimed: Vec<&str> = provider.iter().flat_map(|provider| claims.strings_at(&provider.role_claim)).collect();
+fn set_role(claims: &VerifiedClaims, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
+    let claimed: Vec<&str> = claims.strings_at(&claims.provider().role_claim).collect();
     let mut roles = settings.role_map.roles(&claimed).into_iter().filter_map(|name| {
         let name = server_text(name);
         let role = role_named(&name)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::verification::verify::Claims;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::prelude::*;
 
 use crate::enforcement::{read_only, role};
@@ -28,7 +28,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     let admitted = token
         .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
         .and_then(admitted)
-        .and_then(|claims| role.set(claims.set(), &settings, is_local).map(|()| claims));
+        .and_then(|claims| role.set(&claims, &settings, is_local).map(|()| claims));
     match admitted {
         Err(rejection) => {
             counters().count_rejected(rejection.reason);
@@ -37,20 +37,19 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
         }
         Ok(claims) => {
             count(&counters().accepted);
-            audit::accepted(claims.set());
-            let read_only = read_only::is_claimed(claims.set(), &settings);
-            replacement.set(claims.json(), claims.expires(), read_only, is_local);
+            audit::accepted(&claims);
+            replacement.set(&claims, read_only::is_claimed(&claims, &settings), is_local);
             role.succeed();
         }
     }
 }
 
 /// The claims of a token that is accepted and that this database can hold.
-fn admitted(token: &[u8]) -> Result<Arc<Claims>, Rejection> {
+fn admitted(token: &[u8]) -> Result<Arc<VerifiedClaims>, Rejection> {
     let verification = verification::verified(token, now())?;
     if verification.fresh {
         check_representable(verification.claims.json());
-        verification::remember(token, verification.claims.clone());
+        verification.remember();
     } else {
         count(&counters().remembered);
     }

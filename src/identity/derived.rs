@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use pg_jwks_core::claims::ClaimSet;
+use pg_jwks_core::claims::{ClaimSet, RestoredClaims};
 
 use super::request_claims;
 use super::session::{self, Identity};
@@ -26,7 +26,8 @@ static DERIVED: BackendLocal<RefCell<Option<Derived>>> = BackendLocal::new(RefCe
 pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> T {
     let known = DERIVED.with_borrow(|derived| derived.as_ref().is_some_and(|known| known.serial == identity.serial));
     if !known {
-        derive(identity.serial, &request_claims::json_of(identity).unwrap_or_else(session::json));
+        let (claims, json) = believed(identity);
+        DERIVED.set(Some(Derived { serial: identity.serial, jsonb: Jsonb::new(&json), claims: Rc::new(claims) }));
     }
     DERIVED.with_borrow(|derived| match derived {
         Some(derived) => read(derived),
@@ -34,9 +35,14 @@ pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> 
     })
 }
 
-fn derive(serial: u64, json: &str) {
-    let Some(claims) = ClaimSet::from_verified_json(json) else {
+/// The claims of `identity`, and the same as ASCII JSON: what PostgREST left, or what the guarded setting holds.
+fn believed(identity: Identity) -> (ClaimSet, String) {
+    if let Some((claims, json)) = request_claims::claims_of(identity) {
+        return (claims.into(), json);
+    }
+    let json = session::json();
+    let Some(claims) = RestoredClaims::from_guarded_setting(&json) else {
         unreachable!("the check hook lets verified claims pass only")
     };
-    DERIVED.set(Some(Derived { serial, jsonb: Jsonb::new(json), claims: Rc::new(claims) }));
+    (claims.into(), json)
 }

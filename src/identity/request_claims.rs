@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 
-use pg_jwks_core::claims::ClaimSet;
+use pg_jwks_core::claims::RequestClaims;
 use pg_jwks_core::json::ascii_escaped;
 use pg_jwks_core::time::Timestamp;
 
@@ -17,6 +17,7 @@ struct Believed {
     setting: CString,
     /// ASCII, as that of a verified identity is.
     json: String,
+    claims: RequestClaims,
     identity: Identity,
 }
 
@@ -42,19 +43,17 @@ fn known(setting: &CStr) -> Option<Identity> {
 
 fn believe(setting: &CStr) -> Option<Identity> {
     let json = utf8(setting.to_bytes())?.into_owned();
-    let claims = ClaimSet::from_verified_json(&json)?;
-    let expires = match claims.claim("exp") {
-        None => NEVER,
-        Some(_) => claims.expires()?,
-    };
-    let identity = Identity { serial: session::next_serial(), expires };
-    BELIEVED.set(Some(Believed { setting: setting.to_owned(), json: ascii_escaped(&json), identity }));
+    let claims = RequestClaims::from_request_setting(&json)?;
+    let identity = Identity { serial: session::next_serial(), expires: claims.expires().unwrap_or(NEVER) };
+    let json = ascii_escaped(&json);
+    BELIEVED.set(Some(Believed { setting: setting.to_owned(), json, claims, identity }));
     Some(identity)
 }
 
-/// The claims of an identity that came from `request.jwt.claims`, as JSON.
-pub fn json_of(identity: Identity) -> Option<String> {
+/// The claims of an identity that came from `request.jwt.claims`, and the same as ASCII JSON.
+pub fn claims_of(identity: Identity) -> Option<(RequestClaims, String)> {
     BELIEVED.with_borrow(|believed| {
-        believed.as_ref().filter(|believed| believed.identity == identity).map(|believed| believed.json.clone())
+        let believed = believed.as_ref().filter(|believed| believed.identity == identity)?;
+        Some((believed.claims.clone(), believed.json.clone()))
     })
 }

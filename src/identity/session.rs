@@ -12,7 +12,7 @@
 mod login_identity;
 mod standing;
 
-use pg_jwks_core::time::Timestamp;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 
 use standing::{IDENTITIES, SETTING, Standing, setting_value};
 
@@ -63,8 +63,8 @@ impl Replacement {
     }
 
     /// Sets the identity, for the session or for the transaction, as `set_config` does.
-    pub fn set(self, json: &str, expires: Timestamp, read_only: bool, is_local: bool) {
-        SETTING.assign(setting_value(json), Standing::new(expires, read_only), is_local);
+    pub fn set(self, claims: &VerifiedClaims, read_only: bool, is_local: bool) {
+        SETTING.assign(setting_value(claims), Standing::new(claims.expires(), read_only), is_local);
         IDENTITIES.revoked.set(self.revoked_before);
         std::mem::forget(self);
     }

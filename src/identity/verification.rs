@@ -10,7 +10,7 @@ use pg_jwks_core::policy::providers::Providers;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::explain::{Finding, explain};
-use pg_jwks_core::verification::verify::{Claims, Keys, verify};
+use pg_jwks_core::verification::verify::{VerifiedClaims, verify};
 
 use crate::keys::KeysInForce;
 use crate::pg::backend_local::BackendLocal;
@@ -24,12 +24,21 @@ struct Remembered {
 
 static REMEMBERED: BackendLocal<RefCell<Option<Remembered>>> = BackendLocal::new(RefCell::new(None));
 
-/// A verified token.
+/// A verified token, and what verifying it has found out.
 pub struct Verification {
     /// Its claims.
-    pub claims: Arc<Claims>,
+    pub claims: Arc<VerifiedClaims>,
     /// Whether it was verified now, and not remembered.
     pub fresh: bool,
+    digest: Digest,
+    settings: Rc<Settings>,
+}
+
+impl Verification {
+    /// Remembers the token: for claims that the database can hold.
+    pub fn remember(&self) {
+        with_cache(&self.settings, |cache| cache.remember(self.digest, self.claims.clone()));
+    }
 }
 
 /// Verifies a token, or recognises one that this backend verified before under the same settings with the same keys.
@@ -39,19 +48,11 @@ pub fn verified(token: &[u8], now: Timestamp) -> Result<Verification, Rejection>
     let providers = providers(&settings)?;
     let mut keys = KeysInForce::new(&settings, now);
     let digest = digest(token);
-    if let Some(claims) = remembered(&settings, &digest) {
-        if still_good(&claims, providers, &mut keys, now)? {
-            return Ok(Verification { claims, fresh: false });
-        }
-        with_cache(&settings, |cache| cache.forget(&digest));
-    }
-    let claims = Arc::new(verify(token, providers, &mut keys, now)?);
-    Ok(Verification { claims, fresh: true })
-}
-
-/// Remembers a token that was verified and whose claims the database can hold.
-pub fn remember(token: &[u8], claims: Arc<Claims>) {
-    with_cache(&settings::current(), |cache| cache.remember(digest(token), claims));
+    let (claims, fresh) = match with_cache(&settings, |cache| cache.claims(&digest, &mut keys, now))? {
+        Some(claims) => (claims, false),
+        None => (Arc::new(verify(token, providers, &mut keys, now)?), true),
+    };
+    Ok(Verification { claims, fresh, digest, settings: settings.clone() })
 }
 
 /// Why a token would be accepted or not.
@@ -77,26 +78,6 @@ pub fn providers(settings: &Settings) -> Result<&Providers, Rejection> {
     settings.providers.as_ref().map_err(|problem| {
         Rejection::new(Reason::SettingsInvalid, problem.clone()).hint("Correct the settings of pg_jwks.")
     })
-}
-
-fn remembered(settings: &Rc<Settings>, digest: &Digest) -> Option<Arc<Claims>> {
-    with_cache(settings, |cache| cache.claims(digest))
-}
-
-/// Time has passed and keys may have been withdrawn since the claims were verified.
-fn still_good(
-    claims: &Claims,
-    providers: &Providers,
-    keys: &mut KeysInForce,
-    now: Timestamp,
-) -> Result<bool, Rejection> {
-    let Some(provider) = claims.set().text("iss").and_then(|issuer| providers.of_issuer(issuer)) else {
-        return Ok(false);
-    };
-    if !Arc::ptr_eq(&keys.current(provider)?, claims.keys()) {
-        return Ok(false);
-    }
-    claims.recheck(provider, now).map(|()| true)
 }
 
 fn with_cache<T>(settings: &Rc<Settings>, act: impl FnOnce(&mut TokenCache) -> T) -> T {

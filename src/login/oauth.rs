@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pg_jwks_core::policy::login::{DatabaseRole, HbaLine, authn_id, check_database_role};
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::verification::verify::Claims;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -79,7 +79,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
 
 /// A token that may log in, as far as this library decides.
 struct Admitted {
-    claims: Arc<Claims>,
+    claims: Arc<VerifiedClaims>,
     user: String,
 }
 
@@ -92,10 +92,9 @@ pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) 
     let Some(Admitted { claims, user }) = ADMITTED.take() else { return };
     match is_authenticated {
         true => {
-            let read_only = read_only::is_claimed(claims.set(), &settings::current());
-            session::log_in(claims.json(), claims.expires(), read_only);
+            session::log_in(&claims, read_only::is_claimed(&claims, &settings::current()));
             count(&counters().accepted);
-            audit::login_accepted(claims.set(), &user);
+            audit::login_accepted(&claims, &user);
         }
         false => {
             let detail = "Whom the token names may not have the requested role.";
@@ -132,7 +131,7 @@ struct Login<'a> {
 struct Decision {
     /// Who the bearer is, also if the role is not his.
     authn_id: Option<String>,
-    outcome: Result<Arc<Claims>, Rejection>,
+    outcome: Result<Arc<VerifiedClaims>, Rejection>,
 }
 
 impl Login<'_> {
@@ -143,15 +142,13 @@ impl Login<'_> {
         Decision { authn_id, outcome }
     }
 
-    fn admitted(&self, settings: &Settings, name: &mut Option<String>) -> Result<Arc<Claims>, Rejection> {
+    fn admitted(&self, settings: &Settings, name: &mut Option<String>) -> Result<Arc<VerifiedClaims>, Rejection> {
         self.line.check_issuer(verification::providers(settings)?)?;
         let claims = verification::verified(self.token, now())?.claims;
-        let Some(provider) = settings.provider_of(claims.set()) else {
-            return Err(Rejection::new(Reason::IssuerNotAccepted, "The issuer is not configured any more."));
-        };
-        self.line.check_token(claims.set(), provider)?;
-        *name = Some(authn_id(claims.set(), provider)?);
-        self.line.check_role(claims.set(), provider, &settings.role_map, self.role.to_str().ok())?;
+        let provider = claims.provider();
+        self.line.check_token(&claims, provider)?;
+        *name = Some(authn_id(&claims, provider)?);
+        self.line.check_role(&claims, provider, &settings.role_map, self.role.to_str().ok())?;
         check_database_role(self.role.to_bytes(), database_role(self.role), settings.allow_superuser_login)?;
         Ok(claims)
     }

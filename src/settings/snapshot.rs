@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Limits;
@@ -63,9 +64,10 @@ pub struct Network {
 }
 
 impl Settings {
-    /// The issuer of an identity. `None` if it is not configured any more.
+    /// The configured issuer of an identity; `None` if it is not configured any more. Of a token that was just verified,
+    /// the claims say it themselves.
     pub fn provider_of(&self, claims: &ClaimSet) -> Option<&Provider> {
-        self.providers.as_ref().ok()?.of_issuer(claims.text("iss")?)
+        self.providers.as_ref().ok()?.of_issuer(claims.text("iss")?).map(Arc::as_ref)
     }
 }
 

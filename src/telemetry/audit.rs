@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::rejection::Rejection;
 use pg_jwks_core::time::Timestamp;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
@@ -17,13 +17,13 @@ use crate::settings::{self, AuditLog};
 const REJECTIONS_PER_SECOND: u64 = 10;
 
 /// Logs an acceptance, with the claims that `pg_jwks.audit_claims` names.
-pub fn accepted(claims: &ClaimSet) {
+pub fn accepted(claims: &VerifiedClaims) {
     write_accepted(claims, session_user_name);
 }
 
 /// Logs that a token may log in as `user`, in the same way.
 #[cfg(feature = "pg18")]
-pub fn login_accepted(claims: &ClaimSet, user: &str) {
+pub fn login_accepted(claims: &VerifiedClaims, user: &str) {
     write_accepted(claims, || Some(user.to_owned()));
 }
 
@@ -38,7 +38,7 @@ pub fn login_rejected(rejection: &Rejection, now: Timestamp, user: &str) {
     write_rejected(rejection, now, || Some(user.to_owned()));
 }
 
-fn write_accepted(claims: &ClaimSet, user: impl FnOnce() -> Option<String>) {
+fn write_accepted(claims: &VerifiedClaims, user: impl FnOnce() -> Option<String>) {
     let settings = settings::current();
     if settings.audit_log == AuditLog::All {
         let named = settings.audit_claims.iter().filter_map(|name| Some((name.clone(), claims.claim(name)?.clone())));

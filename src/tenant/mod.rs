@@ -41,10 +41,7 @@ impl Memberships {
     pub fn of(identity: Identity) -> (Self, Option<choice::Subject>) {
         let claims = with_derived(identity, |derived| derived.claims.clone());
         let settings = settings::current();
-        let provider = settings.providers.as_ref().ok().zip(claims.text("iss"));
-        let Some(provider) = provider.and_then(|(providers, issuer)| providers.of_issuer(issuer)) else {
-            error::raise_unknown_issuer()
-        };
+        let Some(provider) = settings.provider_of(&claims) else { error::raise_unknown_issuer() };
         let memberships = match &provider.tenant_claim {
             Some(path) => {
                 let tenants = claims.identifiers_at(path);

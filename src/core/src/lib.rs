@@ -6,8 +6,10 @@
 //! Data flows one way, and each step is a type that only the check before it can make:
 //!
 //! ```text
-//! compact token → Unverified → Verified → Claims
+//! compact token → Unverified → Signed → VerifiedClaims
 //! ```
+//!
+//! Claims that come another way have types of their own ([`claims`]), and none becomes the other.
 #![forbid(unsafe_code)]
 
 pub mod bounds;

@@ -83,7 +83,7 @@ fn the_examples_of_rfc_7515_are_accepted_until_they_expire() {
         let mut server = server(key);
         let claims = server.verify(token).unwrap();
         assert_eq!(claims.expires(), Timestamp::from_seconds(EXPIRY));
-        assert_eq!(claims.set().claim("http://example.com/is_root"), Some(&json!(true)));
+        assert_eq!(claims.claim("http://example.com/is_root"), Some(&json!(true)));
         server.now = Timestamp::from_seconds(EXPIRY);
         assert_eq!(server.verify(token).unwrap_err(), Reason::Expired);
         assert_eq!(only_failure(&server.explain(token)), Some(Check::Expiry));

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use pg_jwks_core::time::Timestamp;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 
 use super::standing::{IDENTITIES, SETTING, Standing, next_serial, setting_value};
@@ -22,10 +22,10 @@ static LOGIN: BackendLocal<RefCell<Option<ResetValue>>> = BackendLocal::new(RefC
 static RESTORED_IN: BackendLocal<Cell<Option<pg_sys::SubTransactionId>>> = BackendLocal::new(Cell::new(None));
 
 /// Makes claims the identity of the session that begins. Called once, during authentication.
-pub fn log_in(json: &str, expires: Timestamp, read_only: bool) {
-    let standing = Standing { is_login: true, ..Standing::new(expires, read_only) };
+pub fn log_in(claims: &VerifiedClaims, read_only: bool) {
+    let standing = Standing { is_login: true, ..Standing::new(claims.expires(), read_only) };
     IDENTITIES.login_serial.set(standing.identity.serial);
-    LOGIN.set(Some(SETTING.assign_for_good(setting_value(json), standing)));
+    LOGIN.set(Some(SETTING.assign_for_good(setting_value(claims), standing)));
     transaction::listen(transaction_event);
 }
 

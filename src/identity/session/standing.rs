@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
-use pg_jwks_core::claims::ClaimSet;
+use pg_jwks_core::claims::RestoredClaims;
 use pg_jwks_core::time::Timestamp;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::guarded_setting::{Guard, GuardedSetting};
@@ -96,7 +97,7 @@ impl Guard for Session {
 
     /// A parallel worker never writes, so it need not know whether it must not.
     fn from_leader(value: &CStr) -> Option<Standing> {
-        let expires = ClaimSet::from_verified_json(value.to_str().ok()?)?.expires()?;
+        let expires = RestoredClaims::from_guarded_setting(value.to_str().ok()?)?.expires()?;
         Some(Standing::new(expires, false))
     }
 
@@ -108,6 +109,6 @@ impl Guard for Session {
 }
 
 /// Claims as a value of the setting.
-pub fn setting_value(json: &str) -> CString {
-    CString::new(json).unwrap_or_else(|_| unreachable!("JSON text has no NUL"))
+pub fn setting_value(claims: &VerifiedClaims) -> CString {
+    CString::new(claims.json()).unwrap_or_else(|_| unreachable!("JSON text has no NUL"))
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use lru::LruCache;
 
 use crate::digest::Digest;
-use crate::verification::verify::Claims;
+use crate::rejection::Rejection;
+use crate::time::Timestamp;
+use crate::verification::verify::{Keys, VerifiedClaims};
 
-/// The most recently used tokens. Whoever takes claims out must recheck their time and their keys.
-pub struct TokenCache(Option<LruCache<Digest, Arc<Claims>>>);
+/// The most recently used tokens, verified under the same settings: with other settings begins another cache.
+pub struct TokenCache(Option<LruCache<Digest, Arc<VerifiedClaims>>>);
 
 impl TokenCache {
     /// A cache of `size` tokens; 0 remembers none.
@@ -17,20 +19,32 @@ impl TokenCache {
         Self(NonZeroUsize::new(size).map(LruCache::new))
     }
 
-    /// The claims of the token with this digest.
-    pub fn claims(&mut self, digest: &Digest) -> Option<Arc<Claims>> {
-        self.0.as_mut()?.get(digest).cloned()
+    /// The claims of the token with this digest, if it is remembered and the keys that vouched for it are still in
+    /// force. The error is that of a check that fails now, though it did not when the token was verified.
+    pub fn claims(
+        &mut self,
+        digest: &Digest,
+        keys: &mut dyn Keys,
+        now: Timestamp,
+    ) -> Result<Option<Arc<VerifiedClaims>>, Rejection> {
+        let Some(claims) = self.0.as_mut().and_then(|cache| cache.get(digest)) else {
+            return Ok(None);
+        };
+        if claims.recheck(keys, now)? {
+            return Ok(Some(claims.clone()));
+        }
+        self.forget(digest);
+        Ok(None)
     }
 
-    /// Remembers claims, and forgets the least recently used ones when full.
-    pub fn remember(&mut self, digest: Digest, claims: Arc<Claims>) {
+    /// Remembers claims, and forgets the least recently used ones if it is full.
+    pub fn remember(&mut self, digest: Digest, claims: Arc<VerifiedClaims>) {
         if let Some(cache) = &mut self.0 {
             cache.put(digest, claims);
         }
     }
 
-    /// Forgets one token.
-    pub fn forget(&mut self, digest: &Digest) {
+    fn forget(&mut self, digest: &Digest) {
         if let Some(cache) = &mut self.0 {
             cache.pop(digest);
         }

@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn claims(value: Value) -> ClaimSet {
-        ClaimSet::from_verified_json(&value.to_string()).unwrap()
+        ClaimSet::parse(&value.to_string()).unwrap()
     }
 
     fn reason<T>(result: Result<T, Rejection>) -> Option<Reason> {

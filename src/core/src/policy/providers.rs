@@ -1,5 +1,7 @@
 //! The configured issuers: the plain settings, and `pg_jwks.providers` for issuers with settings of their own.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -49,7 +51,7 @@ impl TrustSettings<'_> {
 
 /// All configured issuers.
 #[derive(Clone, Debug, Default)]
-pub struct Providers(Vec<Provider>);
+pub struct Providers(Vec<Arc<Provider>>);
 
 impl Providers {
     /// Assembles the issuers. An issuer of `pg_jwks.providers` takes what it does not set from the plain settings,
@@ -57,7 +59,7 @@ impl Providers {
     pub fn assemble(settings: &TrustSettings) -> Result<Self, String> {
         let mut all = Vec::new();
         for entry in entries(settings.providers)? {
-            all.push(entry.provider(settings)?);
+            all.push(Arc::new(entry.provider(settings)?));
         }
         for issuer in list(settings.issuer.unwrap_or_default()) {
             let source = match (settings.jwks, settings.jwks_uri) {
@@ -65,8 +67,8 @@ impl Providers {
                 (None, Some(uri)) => Source::parse_uri(uri)?,
                 (None, None) => Source::of_issuer(&issuer),
             };
-            if !all.iter().any(|provider: &Provider| provider.issuer == issuer) {
-                all.push(plain(settings, issuer, source)?);
+            if !all.iter().any(|provider: &Arc<Provider>| provider.issuer == issuer) {
+                all.push(Arc::new(plain(settings, issuer, source)?));
             }
         }
         match all.len() > MAX_PROVIDERS {
@@ -81,12 +83,12 @@ impl Providers {
     }
 
     /// The issuer of this exact name.
-    pub fn of_issuer(&self, issuer: &str) -> Option<&Provider> {
+    pub fn of_issuer(&self, issuer: &str) -> Option<&Arc<Provider>> {
         self.0.iter().find(|provider| provider.issuer == issuer)
     }
 
     /// All issuers.
-    pub fn all(&self) -> &[Provider] {
+    pub fn all(&self) -> &[Arc<Provider>] {
         &self.0
     }
 }

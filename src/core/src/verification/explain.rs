@@ -10,9 +10,8 @@ use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::rejection::{Check, Rejection};
 use crate::time::Timestamp;
-use crate::verification::verify::{
-    Keys, check_audience, check_claims, check_expiry, check_not_before, check_scope, check_type, payload_rejection,
-};
+use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, payload_rejection};
+use crate::verification::verify::Keys;
 
 /// One line of the explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,21 +46,21 @@ impl Findings {
     }
 }
 
-/// Judges a token: one finding for each of [`Check::ALL`], in that order. The signature is judged also where later
-/// checks fail, and where the payload cannot be read but only one issuer can have signed it.
+/// Judges a token: one finding for each of [`Check::ALL`], in that order. The signature is judged even if later checks
+/// fail, and even if the payload cannot be read but only one issuer can have signed it.
 ///
-/// The first check that fails is the one for which [`crate::verification::verify::verify`] rejects the token. Only where the payload
-/// cannot be read does `verify` not look for a key first.
+/// The first check that fails is the one for which [`crate::verification::verify::verify`] rejects the token, unless the
+/// payload cannot be read: then `verify` looks for no key.
 pub fn explain(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Timestamp) -> Vec<Finding> {
     let mut findings = Findings(Vec::with_capacity(Check::ALL.len()));
     let Some(token) = findings.record(Check::Format, Unverified::parse(token)) else {
         findings.unreached(&Check::ALL[1..], "The token is malformed.");
         return findings.0;
     };
-    let named = token.provider(providers);
+    let named = token.provider(providers).map(Arc::as_ref);
     let provider = match (&named, providers.all()) {
         (Ok(provider), _) => Some(*provider),
-        (Err(_), [only]) if token.members.is_err() => Some(only),
+        (Err(_), [only]) if token.members.is_err() => Some(only.as_ref()),
         _ => None,
     };
     let algorithm = explain_algorithm(&token, provider, providers, &mut findings);
@@ -122,7 +121,7 @@ fn explain_signature(signed: Result<Arc<KeySet>, Rejection>, findings: &mut Find
 }
 
 fn explain_claims(token: &Unverified, provider: Option<&Provider>, now: Timestamp, findings: &mut Findings) {
-    let set = match &token.members {
+    let claims = match &token.members {
         Ok(members) => ClaimSet::new(members.clone()),
         Err(error) => {
             findings.record::<()>(Check::Claims, Err(payload_rejection(error)));
@@ -131,13 +130,11 @@ fn explain_claims(token: &Unverified, provider: Option<&Provider>, now: Timestam
         }
     };
     let Some(provider) = provider else {
-        findings.unreached(&Check::ALL[5..], NO_ISSUER);
+        findings.unreached(&CHECKS_OF_CLAIMS.map(|(check, _)| check), NO_ISSUER);
         return;
     };
-    findings.record(Check::Claims, check_claims(&set));
-    findings.record(Check::Expiry, check_expiry(&set, provider, now));
-    findings.record(Check::NotBefore, check_not_before(&set, provider, now));
-    findings.record(Check::Audience, check_audience(&set, provider));
-    findings.record(Check::Scope, check_scope(&set, provider));
-    findings.record(Check::Type, check_type(token.header.typ.as_deref(), provider));
+    let stated = Stated { claims: &claims, typ: token.header.typ.as_deref() };
+    for (name, check) in CHECKS_OF_CLAIMS {
+        findings.record(name, check(&stated, provider, now));
+    }
 }

@@ -8,7 +8,7 @@ use pg_jwks_core::policy::providers::{Providers, TrustSettings};
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::{Span, Timestamp};
 use pg_jwks_core::verification::explain::{Finding, explain};
-use pg_jwks_core::verification::verify::{Claims, Keys, verify};
+use pg_jwks_core::verification::verify::{Keys, VerifiedClaims, verify};
 use serde_json::{Value, json};
 
 use super::Signer;
@@ -85,12 +85,12 @@ impl Server {
         Providers::assemble(&self.settings).unwrap()
     }
 
-    pub fn provider(&self) -> Provider {
+    pub fn provider(&self) -> Arc<Provider> {
         self.providers().of_issuer(self.settings.issuer.unwrap()).unwrap().clone()
     }
 
     /// Verifies a token, and that its explanation tells the same story.
-    pub fn verify(&mut self, token: impl AsRef<[u8]>) -> Result<Claims, Reason> {
+    pub fn verify(&mut self, token: impl AsRef<[u8]>) -> Result<VerifiedClaims, Reason> {
         let token = token.as_ref();
         let findings = self.clone().explain(token);
         let outcome = verify(token, &self.providers(), &mut self.keys, self.now).map_err(|rejection| rejection.reason);

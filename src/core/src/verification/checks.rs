@@ -1,0 +1,131 @@
+//! The checks of what a token says of itself, each said once: verifying makes them until one fails, explaining makes all.
+
+use crate::claims::ClaimSet;
+use crate::json::ObjectError;
+use crate::policy::provider::{Audience, Provider, TokenType};
+use crate::rejection::{Check, Reason, Rejection};
+use crate::time::Timestamp;
+
+/// What a token says of itself.
+pub(super) struct Stated<'t> {
+    /// Its payload.
+    pub claims: &'t ClaimSet,
+    /// Header parameter `typ` (RFC 7515 §4.1.9).
+    pub typ: Option<&'t str>,
+}
+
+/// One check: the outcome for a token of this provider, now.
+pub(super) type CheckOfClaims = fn(&Stated, &Provider, Timestamp) -> Result<(), Rejection>;
+
+/// The checks that follow that of the signature, in order.
+pub(super) const CHECKS_OF_CLAIMS: [(Check, CheckOfClaims); 6] = [
+    (Check::Claims, |token, _, _| check_registered(token.claims)),
+    (Check::Expiry, |token, provider, now| check_expiry(token.claims, provider, now)),
+    (Check::NotBefore, |token, provider, now| check_not_before(token.claims, provider, now)),
+    (Check::Audience, |token, provider, _| check_audience(token.claims, provider)),
+    (Check::Scope, |token, provider, _| check_scope(token.claims, provider)),
+    (Check::Type, |token, provider, _| check_type(token.typ, provider)),
+];
+
+/// The rejection of a token whose payload cannot be read.
+pub(super) fn payload_rejection(error: &ObjectError) -> Rejection {
+    match error {
+        ObjectError::NotAnObject => Rejection::new(Reason::PayloadMalformed, "The payload is not a JSON object."),
+        ObjectError::Duplicate => Rejection::new(Reason::DuplicateClaim, "A claim appears twice in the payload."),
+    }
+}
+
+/// The types of the registered claims (RFC 7519 §4.1).
+fn check_registered(claims: &ClaimSet) -> Result<(), Rejection> {
+    let malformed = |detail: &str| Err(Rejection::new(Reason::ClaimMalformed, detail));
+    if claims.claim("sub").is_some_and(|sub| sub.as_str().is_none_or(str::is_empty)) {
+        return malformed("Claim \"sub\" is not a string with at least one character.");
+    }
+    if claims.claim("aud").is_some_and(|aud| {
+        !aud.is_string() && !aud.as_array().is_some_and(|list| list.iter().all(|item| item.is_string()))
+    }) {
+        return malformed("Claim \"aud\" is neither a string nor an array of strings.");
+    }
+    for name in ["exp", "nbf", "iat"] {
+        if claims.claim(name).is_some_and(|value| Timestamp::from_numeric_date(value).is_none()) {
+            return malformed(&format!("Claim \"{name}\" is not a number of seconds between the years 1970 and 9999."));
+        }
+    }
+    Ok(())
+}
+
+fn moment(claims: &ClaimSet, name: &str) -> Option<Timestamp> {
+    claims.claim(name).and_then(Timestamp::from_numeric_date)
+}
+
+/// `exp` (RFC 7519 §4.1.4), and `iat` as far as `pg_jwks.max_token_age` looks back.
+pub(super) fn check_expiry(claims: &ClaimSet, provider: &Provider, now: Timestamp) -> Result<(), Rejection> {
+    let Some(expires) = moment(claims, "exp") else {
+        return Err(Rejection::new(Reason::ExpiryMissing, "Claim \"exp\" is required."));
+    };
+    if now >= expires + provider.leeway {
+        let detail =
+            format!("The token expired {} ago; the allowed clock skew is {}.", now.since(expires), provider.leeway);
+        return Err(Rejection::new(Reason::Expired, detail));
+    }
+    if let Some(limit) = provider.max_token_age {
+        let issued = moment(claims, "iat");
+        if issued.is_none_or(|issued| now >= issued + limit + provider.leeway) {
+            let detail = format!("Claim \"iat\" must be present and at most {limit} in the past.");
+            return Err(Rejection::new(Reason::TooOld, detail));
+        }
+    }
+    Ok(())
+}
+
+/// `nbf` (RFC 7519 §4.1.5), and `iat`: a token is not issued in the future.
+pub(super) fn check_not_before(claims: &ClaimSet, provider: &Provider, now: Timestamp) -> Result<(), Rejection> {
+    for name in ["nbf", "iat"] {
+        if moment(claims, name).is_some_and(|moment| moment > now + provider.leeway) {
+            let detail = format!("Claim \"{name}\" is ahead of the server's clock by more than {}.", provider.leeway);
+            return Err(Rejection::new(Reason::NotYetValid, detail)
+                .hint("Compare the clocks of the issuer and of the database server."));
+        }
+    }
+    Ok(())
+}
+
+/// `aud` (RFC 7519 §4.1.3).
+fn check_audience(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
+    match &provider.audience {
+        Audience::Any => Ok(()),
+        Audience::Unset => Err(Rejection::new(
+            Reason::AudienceNotConfigured,
+            "Without an audience, tokens that were issued for other applications would be accepted.",
+        )
+        .hint("Set pg_jwks.audience to the \"aud\" of your tokens, or to '*' to accept any.")),
+        Audience::OneOf(accepted) => {
+            if claims.audiences().any(|own| accepted.iter().any(|name| name == own)) {
+                return Ok(());
+            }
+            let names: Vec<_> = accepted.iter().map(|name| format!("\"{name}\"")).collect();
+            Err(Rejection::new(Reason::AudienceNotAccepted, format!("Claim \"aud\" must have {}.", names.join(" or "))))
+        }
+    }
+}
+
+/// The required scopes (RFC 8693 §4.2).
+fn check_scope(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
+    match provider.required_scope.iter().find(|scope| !claims.has_scope(scope)) {
+        None => Ok(()),
+        Some(scope) => Err(Rejection::new(Reason::ScopeMissing, format!("The token must carry scope \"{scope}\"."))),
+    }
+}
+
+/// `typ` (RFC 9068 §4).
+fn check_type(typ: Option<&str>, provider: &Provider) -> Result<(), Rejection> {
+    // Media types compare without case, and "application/" may be left out (RFC 7515 §4.1.9).
+    let access = typ.is_some_and(|typ| {
+        let typ = typ.to_ascii_lowercase();
+        typ.strip_prefix("application/").unwrap_or(&typ) == "at+jwt"
+    });
+    match provider.token_type == TokenType::Any || access {
+        true => Ok(()),
+        false => Err(Rejection::new(Reason::TypeNotAccepted, "Header parameter \"typ\" must be \"at+jwt\".")),
+    }
+}
