@@ -12,12 +12,16 @@ pub fn is_url(text: &str) -> bool {
     plain && text.parse().is_ok_and(|uri: Uri| uri.authority().is_some_and(is_host_and_port))
 }
 
-/// Whether there are no credentials: then the host comes first.
+/// Whether the authority is a host and at most a port: credentials would come first.
 fn is_host_and_port(authority: &Authority) -> bool {
     let host = authority.host();
-    let port = authority.as_str().strip_prefix(host);
-    !["", "[]"].contains(&host)
-        && port.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
+    let is_host = match host.strip_prefix('[') {
+        Some(address) => address != "]",
+        // Brackets are for IPv6 addresses alone (RFC 3986 §3.2.2).
+        None => !host.is_empty() && !host.contains(['[', ']']),
+    };
+    let rest = authority.as_str().strip_prefix(host);
+    is_host && rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
 fn is_port(text: &str) -> bool {

@@ -10,6 +10,8 @@ use pg_jwks_core::jose::algorithm::{Algorithm, KeyType};
 use pg_jwks_core::jose::jwks::{KeySet, Origin};
 use serde_json::{Value, json};
 
+const NO_KEY: &str = "the PEM block has no supported key";
+
 fn parse(document: &str) -> Result<KeySet, String> {
     KeySet::parse(document.as_bytes(), Origin::Local)
 }
@@ -224,11 +226,11 @@ fn pem_blocks_that_are_no_public_keys_are_skipped() {
         (pem("RSA PRIVATE KEY", &RSA.pkcs1()), "the PEM block is not a public key"),
         (pem("EC PRIVATE KEY", &P256.spki()), "the PEM block is not a public key"),
         (pem("CERTIFICATE", &RSA.spki()), "the PEM block is not a public key"),
-        (pem("PUBLIC KEY", &RSA.pkcs1()), "the PEM block has no supported key"),
-        (pem("RSA PUBLIC KEY", &RSA.spki()), "the PEM block has no supported key"),
-        (pem("PUBLIC KEY", &[]), "the PEM block has no supported key"),
-        (pem("PUBLIC KEY", p521.as_ref()), "the PEM block has no supported key"),
-        (pem("PUBLIC KEY", &[P256.spki(), vec![0]].concat()), "the PEM block has no supported key"),
+        (pem("PUBLIC KEY", &RSA.pkcs1()), NO_KEY),
+        (pem("RSA PUBLIC KEY", &RSA.spki()), NO_KEY),
+        (pem("PUBLIC KEY", &[]), NO_KEY),
+        (pem("PUBLIC KEY", p521.as_ref()), NO_KEY),
+        (pem("PUBLIC KEY", &[P256.spki(), vec![0]].concat()), NO_KEY),
         (P256.pem().replace("END PUBLIC", "END RSA PUBLIC"), "the PEM block cannot be read"),
         (P256.pem().replacen('M', "!", 1), "the PEM block cannot be read"),
     ] {
@@ -238,6 +240,31 @@ fn pem_blocks_that_are_no_public_keys_are_skipped() {
     }
     for truncated in ["-----BEGIN PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----\nMFkw\n", "-----BEGIN -----END "] {
         assert!(parse(truncated).is_err(), "{truncated}");
+    }
+}
+
+#[test]
+fn keys_in_pem_have_one_spelling() {
+    let changed = |der: Vec<u8>, from: &[u8], to: &[u8]| {
+        let at = der.windows(from.len()).position(|window| window == from).unwrap();
+        [&der[..at], to, &der[at + from.len()..]].concat()
+    };
+    for der in [
+        changed(
+            ED25519.spki(),
+            b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70",
+            b"\x30\x2c\x30\x07\x06\x03\x2b\x65\x70\x05\x00",
+        ),
+        changed(ED25519.spki(), b"\x30\x2a", b"\x30\x81\x2a"),
+        changed(ED25519.spki(), b"\x03\x21\x00", b"\x03\x21\x01"),
+        changed(RSA.spki(), b"\x01\x01\x01\x05\x00", b"\x01\x01\x01\x04\x00"),
+        changed(RSA.spki(), b"\x01\x01\x01\x05\x00", b"\x01\x01\x0a\x05\x00"),
+        changed(P256.spki(), b"\x03\x42\x00\x04", b"\x03\x42\x00\x02"),
+        changed(P256.spki(), b"\x01\x07\x03", b"\x01\x01\x03"),
+        changed(P256.spki(), b"\x02\x01\x06\x08", b"\x02\x02\x06\x08"),
+    ] {
+        let set = parse(&(pem("PUBLIC KEY", &der) + &P384.pem())).unwrap();
+        assert_eq!(set.skipped()[0].why, NO_KEY, "{der:02x?}");
     }
 }
 
