@@ -15,8 +15,8 @@ struct Document {
     jwks_uri: String,
 }
 
-/// The JWKS URL that a discovery document names, where the document is of this very issuer (§4.3). The error is a
-/// full sentence.
+/// The JWKS URL that a discovery document names, if the document is of this very issuer (§4.3). The error is a full
+/// sentence.
 pub fn jwks_uri(document: &[u8], issuer: &str) -> Result<String, String> {
     let document: Document = serde_json::from_slice(document)
         .map_err(|_| "The discovery document is not a JSON object with \"issuer\" and \"jwks_uri\".".to_string())?;

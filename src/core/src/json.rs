@@ -1,4 +1,6 @@
 //! JSON as tokens need it: objects whose member names are unique, and text that survives any server encoding.
+//!
+//! `serde_with` can refuse duplicates too, but locks a dozen crates that nothing here uses.
 
 use std::fmt;
 

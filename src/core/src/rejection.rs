@@ -145,7 +145,7 @@ reasons! {
     ExpiryMissing => Rejected, Expiry, "expiry missing";
     /// `exp` is not ahead of the present (RFC 7519 §4.1.4).
     Expired => Rejected, Expiry, "token expired";
-    /// `iat` is further back than `pg_jwks.max_token_age`, or missing where that is set.
+    /// `iat` is further back than `pg_jwks.max_token_age`, or missing though that is set.
     TooOld => Rejected, Expiry, "token too old";
     /// `nbf` (RFC 7519 §4.1.5) or `iat` is ahead of the present.
     NotYetValid => Rejected, NotBefore, "token not yet valid";
@@ -172,7 +172,7 @@ pub struct Rejection {
     pub reason: Reason,
     /// What was expected, as a full sentence. It has no text of the token.
     pub detail: String,
-    /// What to do about it, as a full sentence, where that is known.
+    /// What to do about it, as a full sentence, if that is known.
     pub hint: Option<String>,
 }
 

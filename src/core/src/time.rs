@@ -30,13 +30,13 @@ impl Timestamp {
         self.0
     }
 
-    /// The time from `earlier` to this moment; negative where `earlier` is later.
+    /// The time from `earlier` to this moment; negative if `earlier` is later.
     pub const fn since(self, earlier: Timestamp) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
 
     /// A JSON `NumericDate` (RFC 7519 §2): seconds since the epoch, fractions allowed, to the nearest microsecond as
-    /// far as a double can tell (until 2106 it can). `None` where the value is not a number or lies outside the years
+    /// far as a double can tell (until 2106 it can). `None` if the value is not a number or lies outside the years
     /// 1970 to 9999.
     pub fn from_numeric_date(value: &Value) -> Option<Self> {
         if let Some(seconds) = value.as_i64() {

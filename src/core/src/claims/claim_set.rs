@@ -43,7 +43,7 @@ impl ClaimSet {
         uuid(self.text("sub")?)
     }
 
-    /// Claim `o` (the active organisation, as Neon Auth and Clerk write it), where it is an object.
+    /// Claim `o` (the active organisation, as Neon Auth and Clerk write it), if it is an object.
     pub fn organization(&self) -> Option<&Map<String, Value>> {
         self.claim("o")?.as_object()
     }
@@ -53,7 +53,7 @@ impl ClaimSet {
         uuid(self.organization()?.get("id")?.as_str()?)
     }
 
-    /// `exp`.
+    /// `exp` (RFC 7519 §4.1.4); `None` if it is missing or not a NumericDate.
     pub fn expires(&self) -> Option<Timestamp> {
         Timestamp::from_numeric_date(self.claim("exp")?)
     }
@@ -74,12 +74,12 @@ impl ClaimSet {
         self.strings_at(path).any(|own| own == role)
     }
 
-    /// The claim at `path` where it is a string, or the strings of the array that it is.
+    /// The claim at `path` if it is a string, or the strings in it if it is an array.
     pub fn strings_at(&self, path: &ClaimPath) -> impl Iterator<Item = &str> {
         self.at(path).into_iter().flat_map(strings)
     }
 
-    /// The claim at `path` as text: strings as they are, other values as JSON. `None` where it is missing or null.
+    /// The claim at `path` as text: strings as they are, other values as JSON. `None` if it is missing or null.
     pub fn text_at(&self, path: &ClaimPath) -> Option<String> {
         match self.at(path)? {
             Value::Null => None,
@@ -115,7 +115,7 @@ impl ClaimSet {
         identifiers
     }
 
-    /// A digest of `iss` and `sub`, which together name one user (RFC 7519 §4.1.2). `None` where one is missing.
+    /// A digest of `iss` and `sub`, which together name one user (RFC 7519 §4.1.2). `None` if one is missing.
     pub fn subject_digest(&self) -> Option<Digest> {
         let subject = Value::from(vec![self.text("iss")?, self.text("sub")?]);
         Some(digest(subject.to_string().as_bytes()))

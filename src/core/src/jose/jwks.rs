@@ -28,14 +28,14 @@ pub struct KeySet {
 /// A key that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its `kid`, where it has one.
+    /// Its `kid`, if it has one.
     pub kid: Option<String>,
     /// Why.
     pub why: String,
 }
 
 impl KeySet {
-    /// Parses a JWK Set or, where the text begins like one, PEM blocks. Keys that cannot be used are skipped. A
+    /// Parses PEM blocks if the text begins like one, or else a JWK Set. Keys that cannot be used are skipped. A
     /// document beyond the bounds or without a single usable key is an error, a full sentence.
     pub fn parse(document: &[u8], origin: Origin) -> Result<Self, String> {
         if document.len() > MAX_DOCUMENT_BYTES {
@@ -78,7 +78,7 @@ impl KeySet {
     }
 
     /// The keys to try for a token, those with its `kid` first. A key without a `kid` can serve any token, but only
-    /// where it is the single one that fits (a PEM file has no `kid`).
+    /// if it is the only one that fits (a PEM file has no `kid`).
     pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Candidates<'_> {
         let fitting = || self.keys.iter().filter(move |key| key.fits(algorithm));
         let named: Vec<_> = fitting().filter(|key| kid.is_some() && key.kid() == kid).collect();

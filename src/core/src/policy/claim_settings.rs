@@ -50,7 +50,7 @@ pub fn parse(text: &str) -> Result<Vec<ClaimVariable>, String> {
     }
 }
 
-/// The parts between commas, where a comma in a JSON array of names separates nothing.
+/// The parts between commas; a comma in a JSON array of names separates nothing.
 fn items(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_u32;
     let separates = move |c: char| {

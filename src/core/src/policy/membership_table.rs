@@ -45,7 +45,7 @@ pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The identifier at the beginning, folded to lower case where it is not quoted, and what follows it.
+/// The identifier at the beginning, folded to lower case if it is not quoted, and what follows it.
 fn identifier(text: &str) -> Option<(String, &str)> {
     let Some(mut quoted) = text.strip_prefix('"') else {
         let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';

@@ -26,7 +26,7 @@ pub struct Provider {
     pub token_type: TokenType,
     /// Where the roles of a token are.
     pub role_claim: ClaimPath,
-    /// The tenant or tenants of a token, where tokens have them.
+    /// Where the tenant or tenants of a token are, if tokens have them.
     pub tenant_claim: Option<ClaimPath>,
     /// Who logs in with a token.
     pub authn_claim: ClaimPath,
@@ -53,7 +53,7 @@ impl Audience {
         Self::of(list(text))
     }
 
-    /// The audiences of these names, where `*` alone stands for any. The error is a full sentence.
+    /// The audiences of these names; `*` alone stands for any. The error is a full sentence.
     pub fn of(names: Vec<String>) -> Result<Self, String> {
         if names.is_empty() {
             return Ok(Self::Unset);

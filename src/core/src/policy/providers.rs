@@ -11,7 +11,7 @@ use crate::jose::algorithm::Algorithms;
 use crate::policy::provider::{Audience, Provider, Source, TokenType, check_scopes, list, scope_list};
 use crate::time::Span;
 
-/// The trust settings as texts, `None` where unset.
+/// The trust settings as texts; `None` is unset.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // Each field is the setting of its name.
 pub struct TrustSettings<'a> {

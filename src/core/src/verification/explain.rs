@@ -18,9 +18,9 @@ use crate::verification::verify::Keys;
 pub struct Finding {
     /// Which check.
     pub check: Check,
-    /// Its outcome; `None` where it could not be reached.
+    /// Its outcome; `None` if it could not be reached.
     pub ok: Option<bool>,
-    /// What was expected, or why the check could not be reached; nothing where all is well.
+    /// What was expected, or why the check could not be reached; `None` if the token passes.
     pub detail: Option<String>,
 }
 
@@ -78,7 +78,7 @@ pub fn explain(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Ti
 
 const NO_ISSUER: &str = "The issuer is not known.";
 
-/// The algorithm, where the provider may use it. Without a provider, the token must please at least one.
+/// The algorithm, if the provider may use it. Without a provider, one that any provider may use passes.
 fn explain_algorithm(
     token: &Unverified,
     provider: Option<&Provider>,
@@ -121,16 +121,17 @@ fn explain_signature(signed: Result<Arc<KeySet>, Rejection>, findings: &mut Find
 }
 
 fn explain_claims(token: &Unverified, provider: Option<&Provider>, now: Timestamp, findings: &mut Findings) {
+    let names = CHECKS_OF_CLAIMS.map(|(name, _)| name);
     let claims = match &token.members {
         Ok(members) => ClaimSet::new(members.clone()),
         Err(error) => {
-            findings.record::<()>(Check::Claims, Err(payload_rejection(error)));
-            findings.unreached(&Check::ALL[6..], "The payload cannot be read.");
+            findings.record::<()>(names[0], Err(payload_rejection(error)));
+            findings.unreached(&names[1..], "The payload cannot be read.");
             return;
         }
     };
     let Some(provider) = provider else {
-        findings.unreached(&CHECKS_OF_CLAIMS.map(|(check, _)| check), NO_ISSUER);
+        findings.unreached(&names, NO_ISSUER);
         return;
     };
     let stated = Stated { claims: &claims, typ: token.header.typ.as_deref() };

@@ -21,7 +21,7 @@ pub trait Keys {
     /// The keys in force; the error is [`Reason::KeysUnavailable`] or [`Reason::KeySourceNotConfigured`].
     fn current(&mut self, provider: &Provider) -> Result<Arc<KeySet>, Rejection>;
 
-    /// Called when the keys in force do not know a token's key: newer keys, or `None` where none may be fetched now.
+    /// Called if the keys in force do not know a token's key: newer keys, or `None` if none may be fetched now.
     fn newer(&mut self, provider: &Provider) -> Result<Option<Arc<KeySet>>, Rejection>;
 }
 
@@ -47,7 +47,7 @@ impl VerifiedClaims {
     }
 
     /// The issuer, and what was asked of its tokens.
-    pub fn provider(&self) -> &Arc<Provider> {
+    pub fn provider(&self) -> &Provider {
         &self.provider
     }
 
@@ -118,7 +118,7 @@ impl Signed<'_, '_> {
 }
 
 impl Unverified<'_> {
-    /// Whether at least one issuer may use the token's algorithm; the error is that of one which may not. `Ok` where
+    /// Whether at least one issuer may use the token's algorithm; the error is that of one which may not. `Ok` if
     /// no issuer is configured.
     pub(crate) fn some_algorithm(&self, providers: &Providers) -> Result<(), Rejection> {
         let all = providers.all();
@@ -145,7 +145,7 @@ impl Unverified<'_> {
         })
     }
 
-    /// The token's algorithm, where the provider may use it.
+    /// The token's algorithm, if the provider may use it (RFC 8725 §3.1).
     pub(crate) fn algorithm(&self, provider: &Provider) -> Result<Algorithm, Rejection> {
         self.allowed_algorithm(provider).ok_or_else(|| {
             let detail = format!("Header parameter \"alg\" must be one of {}.", provider.algorithms);
@@ -157,7 +157,7 @@ impl Unverified<'_> {
         self.header.alg.parse().ok().filter(|algorithm| provider.algorithms.contains(*algorithm))
     }
 
-    /// The key set with the key that made the signature: the one in force, or a newer one where that one does not
+    /// The key set with the key that made the signature: the one in force, or a newer one if that one does not
     /// know the token's key.
     pub(crate) fn signing_keys(
         &self,
@@ -213,7 +213,7 @@ impl Unverified<'_> {
     }
 }
 
-/// The rejection where a provider has no source of keys.
+/// The rejection for a provider that has no source of keys.
 pub fn no_key_source(provider: &Provider) -> Option<Rejection> {
     matches!(provider.source, Source::Unset).then(|| {
         let detail = format!("Issuer \"{}\" is not a URL, so its keys cannot be discovered.", provider.issuer);
