@@ -22,17 +22,17 @@ impl ClaimSet {
         serde_json::from_str(json).ok().map(Self)
     }
 
-    /// A claim at the top level.
+    /// A claim at the top level, whatever its type.
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
-    /// A claim that is a string.
+    /// A claim at the top level, if it is a string.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.claim(name)?.as_str()
     }
 
-    /// The claim at the end of `path`.
+    /// The claim at the end of `path`; `None` if a step of it is missing or no object.
     pub fn at(&self, path: &ClaimPath) -> Option<&Value> {
         let (first, rest) = path.names().split_first()?;
         rest.iter().try_fold(self.claim(first)?, |value, name| value.get(name))
@@ -58,7 +58,8 @@ impl ClaimSet {
         Timestamp::from_numeric_date(self.claim("exp")?)
     }
 
-    /// The scopes of `scope` (RFC 8693 §4.2) and `scp` (array or string).
+    /// The scopes of `scope` (RFC 8693 §4.2) and of `scp`, which some issuers write instead: words with spaces between
+    /// them, or an array.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         let words = ["scope", "scp"].into_iter().filter_map(|name| self.claim(name)).flat_map(strings);
         words.flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty())

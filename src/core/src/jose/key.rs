@@ -66,7 +66,8 @@ pub enum Material {
 }
 
 impl Key {
-    /// Checks the bounds of the key's type. The error says why the key cannot be used.
+    /// Checks the bounds of the key's type, and that its numbers make a key. The error says why the key cannot be used, as
+    /// the rest of a sentence.
     pub fn new(kid: Option<String>, algorithm: Option<Algorithm>, material: Material) -> Result<Self, String> {
         let (key_type, bits, verifier) = match material {
             Material::Rsa { n, e } => rsa(&n, &e)?,
@@ -82,12 +83,12 @@ impl Key {
         Ok(Self { kid, algorithm, key_type, bits, verifier })
     }
 
-    /// The key's identifier.
+    /// The key's identifier, `kid` (RFC 7517 §4.5).
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The algorithm to which its publisher bound the key.
+    /// The algorithm to which its publisher bound the key, `alg` (RFC 7517 §4.4).
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.algorithm
     }
@@ -97,7 +98,7 @@ impl Key {
         self.key_type
     }
 
-    /// The size of the key in bits.
+    /// The size of the key in bits: of the modulus, of a coordinate, or of the secret.
     pub fn bits(&self) -> usize {
         self.bits
     }
@@ -125,10 +126,12 @@ impl Key {
     }
 }
 
+/// RFC 7518 §3.3 to §3.5 and RFC 8037 §3.1: the crypto library takes a signature of the right length only.
 fn is_signed(key: &ParsedPublicKey, message: &[u8], signature: &[u8]) -> bool {
     key.verify_sig(message, signature).is_ok()
 }
 
+/// RFC 7518 §3.2.
 fn is_authenticated(secret: &DecodingKey, message: &[u8], mac: &[u8], algorithm: Algorithm) -> bool {
     let hmac = match algorithm {
         Algorithm::HS256 => Hmac::HS256,
@@ -156,7 +159,7 @@ impl RsaKey {
     }
 }
 
-/// What a kind of key must be: its type, its size in bits, and what checks its signatures.
+/// The type of a key, its size in bits, and what checks its signatures; or why it cannot be used.
 type Checked = Result<(KeyType, usize, KeyVerifier), String>;
 
 /// RFC 7518 §6.3.1.

@@ -28,7 +28,9 @@ pub struct Unverified<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    /// Parses a token: size, three parts, strict base64url, header.
+    /// Parses the size, the three parts (RFC 7515 §7.1), their base64url without padding (RFC 7515 §2), and the header.
+    /// A payload that cannot be read is no error yet: its signature may still be looked at. The error is of
+    /// [`crate::rejection::Check::Format`].
     pub fn parse(token: &'t [u8]) -> Result<Self, Rejection> {
         if token.len() > MAX_TOKEN_BYTES {
             let detail = format!("A token has at most {MAX_TOKEN_BYTES} bytes; this one has {}.", token.len());
