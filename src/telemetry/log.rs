@@ -8,23 +8,19 @@
     clippy::unwrap_used
 )]
 
-use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 
 use pg_jwks_core::redaction;
 use pgrx::pg_sys;
 
-use crate::pg::backend_local::BackendLocal;
+use crate::pg::hook::Hook;
 
-static NEXT_EMIT_LOG: BackendLocal<Cell<pg_sys::emit_log_hook_type>> = BackendLocal::new(Cell::new(None));
+static EMIT_LOG: Hook<pg_sys::emit_log_hook_type> = Hook::new(None);
 
 /// Installs the hook before those of libraries that were loaded earlier.
 pub fn install() {
-    // SAFETY: a hook variable is set while the library is loaded, as PostgreSQL prescribes.
-    unsafe {
-        NEXT_EMIT_LOG.set(pg_sys::emit_log_hook);
-        pg_sys::emit_log_hook = Some(emit_log);
-    }
+    // SAFETY: the library is about to be loaded. The function raises nothing, and ends with the hook that is next.
+    unsafe { EMIT_LOG.install(&raw mut pg_sys::emit_log_hook, Some(emit_log)) };
 }
 
 /// The untranslated form of the message with which the server reports a new value from a configuration file (guc.c).
@@ -45,7 +41,7 @@ unsafe extern "C-unwind" fn emit_log(edata: *mut pg_sys::ErrorData) {
         // is NULL or the C string that the client sent. message_id is a literal.
         unsafe { conceal(edata) };
     }
-    if let Some(next) = NEXT_EMIT_LOG.get() {
+    if let Some(next) = EMIT_LOG.next() {
         // SAFETY: it is the hook that was there before, and gets what PostgreSQL passed.
         unsafe { next(edata) };
     }
