@@ -6,12 +6,11 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::{shared, worker};
+use crate::pg::backend_local::BackendLocal;
 
-thread_local! {
-    #[cfg(not(feature = "pg14"))]
-    static NEXT_SHMEM_REQUEST: Cell<pg_sys::shmem_request_hook_type> = const { Cell::new(None) };
-    static NEXT_SHMEM_STARTUP: Cell<pg_sys::shmem_startup_hook_type> = const { Cell::new(None) };
-}
+#[cfg(not(feature = "pg14"))]
+static NEXT_SHMEM_REQUEST: BackendLocal<Cell<pg_sys::shmem_request_hook_type>> = BackendLocal::new(Cell::new(None));
+static NEXT_SHMEM_STARTUP: BackendLocal<Cell<pg_sys::shmem_startup_hook_type>> = BackendLocal::new(Cell::new(None));
 
 /// Asks for shared memory and for the worker that fetches keys into it.
 pub fn share() {
@@ -33,7 +32,7 @@ pub fn share() {
 
 #[cfg(not(feature = "pg14"))]
 #[pg_guard]
-unsafe extern "C-unwind" fn shmem_request() {
+extern "C-unwind" fn shmem_request() {
     if let Some(next) = NEXT_SHMEM_REQUEST.get() {
         // SAFETY: the hook that was there before takes no arguments.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
@@ -42,10 +41,10 @@ unsafe extern "C-unwind" fn shmem_request() {
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn shmem_startup() {
+extern "C-unwind" fn shmem_startup() {
     if let Some(next) = NEXT_SHMEM_STARTUP.get() {
         // SAFETY: the hook that was there before takes no arguments.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
     }
-    shared::startup();
+    shared::start();
 }

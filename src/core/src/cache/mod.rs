@@ -2,5 +2,6 @@
 
 pub mod freshness;
 pub mod http_caching;
-pub mod shared_cache;
+pub mod last_used;
 pub mod token_cache;
+pub mod upkeep;

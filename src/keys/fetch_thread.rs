@@ -12,7 +12,7 @@ use pg_jwks_core::time::Timestamp;
 use pgrx::pg_sys;
 
 use super::fetch::{Outcome, Validators, fetch};
-use super::location::Origin;
+use super::source::KeySource;
 use crate::pg::clock;
 
 /// A fetch under way. Its thread touches nothing of PostgreSQL and ends by itself within the request's timeouts.
@@ -43,7 +43,7 @@ pub struct Ended {
 impl Fetching {
     /// Starts a thread that fetches, at the moment `begun`. The worker passes what it knows of the last answer, and a
     /// bell to ring when done.
-    pub fn begin(origin: Origin, begun: Timestamp, worker: Option<(Validators, UnixStream)>) -> io::Result<Self> {
+    pub fn begin(source: KeySource, begun: Timestamp, worker: Option<(Validators, UnixStream)>) -> io::Result<Self> {
         let (sender, result) = channel();
         let (done, signal) = UnixStream::pair()?;
         done.set_nonblocking(true)?;
@@ -53,7 +53,7 @@ impl Fetching {
             // The socket closes when this ends, also by a panic, and that is what the backend waits for.
             let _signal = signal;
             let (validators, bell) = worker.unzip();
-            let result = fetch(&origin, &validators.unwrap_or_default());
+            let result = fetch(&source, &validators.unwrap_or_default());
             // The backend may have given up waiting.
             let _ = sender.send((clock::now(), result));
             if let Some(mut bell) = bell {
