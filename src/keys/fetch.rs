@@ -88,7 +88,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 struct Document {
-    /// `None` where it has not changed.
+    /// `None` if it has not changed.
     body: Option<Vec<u8>>,
     max_age: Option<Span>,
     etag: Option<String>,

@@ -14,8 +14,8 @@ static NEXT_SHMEM_STARTUP: BackendLocal<Cell<pg_sys::shmem_startup_hook_type>> =
 
 /// Asks for shared memory and for the worker that fetches keys into it.
 pub fn share() {
-    // SAFETY: hook variables are set while the library is loaded, as PostgreSQL prescribes; before PostgreSQL 15 shared
-    // memory is asked for right there.
+    // SAFETY: the postmaster has one thread, and it loads libraries before it calls these hooks, so nobody reads the
+    // variables meanwhile. The functions stay: a preloaded library is never unloaded.
     unsafe {
         #[cfg(feature = "pg14")]
         shared::request();
@@ -34,7 +34,8 @@ pub fn share() {
 #[pg_guard]
 extern "C-unwind" fn shmem_request() {
     if let Some(next) = NEXT_SHMEM_REQUEST.get() {
-        // SAFETY: the hook that was there before takes no arguments.
+        // SAFETY: PostgreSQL or another library put this function there to be called now. It may raise, so it is called
+        // behind a guard.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
     }
     shared::request();
@@ -43,7 +44,8 @@ extern "C-unwind" fn shmem_request() {
 #[pg_guard]
 extern "C-unwind" fn shmem_startup() {
     if let Some(next) = NEXT_SHMEM_STARTUP.get() {
-        // SAFETY: the hook that was there before takes no arguments.
+        // SAFETY: PostgreSQL or another library put this function there to be called now. It may raise, so it is called
+        // behind a guard.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| next()) };
     }
     shared::start();

@@ -58,7 +58,9 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
         // An error ends the worker, and the postmaster starts it again.
         Err(error) => error!("pg_jwks: no sockets for the worker: {error}"),
     };
-    // SAFETY: MyLatch is this process's latch in shared memory. The context is this process's own and is never deleted.
+    // SAFETY: MyLatch is this process's latch in shared memory, where it stays when the process has ended. `ended` has
+    // the type of an exit callback, and its library is never unloaded. The context is a child of TopMemoryContext that
+    // nobody deletes, so it can be the current one for the life of this process.
     let context = unsafe {
         shared.set_worker(pg_sys::MyLatch);
         pg_sys::before_shmem_exit(Some(ended), pg_sys::Datum::from(0));
@@ -76,16 +78,17 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
     loop {
         if BackgroundWorker::sigterm_received() {
             // With any other status than 1 the postmaster would not start the worker again (bgworker.c).
-            // SAFETY: ends the process as PostgreSQL prescribes.
+            // SAFETY: runs the exit callbacks and ends the process; nothing that they use is borrowed here.
             unsafe { pg_sys::proc_exit(1) };
         }
         if BackgroundWorker::sighup_received() {
-            // SAFETY: outside of a transaction, as in any background process.
+            // SAFETY: called between turns, so nothing points to the value of a setting that this replaces.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
             worker.settings_read = false;
         }
         let nap = worker.turn(clock::now());
-        // SAFETY: what a turn allocates in it (log lines) it does not keep.
+        // SAFETY: the context lives as long as the process. All that a turn has PostgreSQL allocate in it is log lines,
+        // which nobody keeps.
         unsafe { pg_sys::MemoryContextReset(context) };
         sleep(&bell, nap);
     }
@@ -101,7 +104,8 @@ extern "C-unwind" fn ended(_code: i32, _argument: pg_sys::Datum) {
 fn sleep(bell: &UnixStream, nap: Span) {
     let _ = bell.set_nonblocking(true);
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // SAFETY: the latch is this process's own and the socket is open.
+    // SAFETY: MyLatch is this process's own from its start to its end, and `bell` keeps the descriptor open during the
+    // calls.
     unsafe {
         pg_sys::WaitLatchOrSocket(
             pg_sys::MyLatch,
