@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_jwks_core::cache::freshness::Upkeep;
-use pg_jwks_core::cache::upkeep::Want;
+use pg_jwks_core::cache::worker_plan::Want;
 use pg_jwks_core::time::Timestamp;
 
 use super::fetch::Outcome;
@@ -78,7 +78,7 @@ impl Store for BackendStore {
 impl Kept {
     fn ask(&mut self, source: &KeySource, want: Want, now: Timestamp) -> Asked {
         if self.fetching.is_some() {
-            return Asked::Shared;
+            return Asked::Joined;
         }
         if want == Want::Newer {
             if !self.standing.freshness.may_fetch_for_unknown_key(now, &source.limits()) {

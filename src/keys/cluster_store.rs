@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pg_jwks_core::cache::freshness::Upkeep;
-use pg_jwks_core::cache::upkeep::Want;
+use pg_jwks_core::cache::worker_plan::Want;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
 
@@ -86,7 +86,7 @@ impl Store for ClusterStore {
         }
         let number = shared.want(slot, want).ok_or(NO_SLOT)?;
         SEEN.with(source, |seen| seen.awaited = Some(number));
-        Ok(Asked::Shared)
+        Ok(Asked::Joined)
     }
 
     fn wait(&self, source: &KeySource) -> Result<(), &'static str> {

@@ -41,8 +41,8 @@ struct Head {
     life: Span,
 }
 
-/// Stores a document.
-pub fn store(source: &KeySource, stored: &Stored) -> io::Result<()> {
+/// Saves a document.
+pub fn save(source: &KeySource, stored: &Stored) -> io::Result<()> {
     let Some(path) = path(source) else { return Ok(()) };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
     let head = Head { source: source.clone(), fetched: stored.fetched, life: stored.life };

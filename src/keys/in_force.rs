@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_jwks_core::cache::freshness::Step;
-use pg_jwks_core::cache::upkeep::Want;
+use pg_jwks_core::cache::worker_plan::Want;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::policy::provider::{Provider, Source};
 use pg_jwks_core::rejection::Rejection;
@@ -80,7 +80,7 @@ impl<'s> KeysInForce<'s> {
         match self.store.ask(source, want, self.now)? {
             Asked::Refused => return Ok(false),
             Asked::Begun => self.fetched = true,
-            Asked::Shared => {}
+            Asked::Joined => {}
         }
         self.store.wait(source)?;
         if self.store.standing(source, self.now)?.freshness.has_failed() {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use pg_jwks_core::cache::freshness::Freshness;
 use pg_jwks_core::cache::last_used::LastUsed;
-use pg_jwks_core::cache::upkeep::{Request, Want};
+use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::pg_sys;
 
@@ -177,7 +177,7 @@ impl Shared {
         self.0.write(|slots, arena| {
             let Some(slot) = slots.of(id) else { return Published::Gone };
             let same = slot.document(arena, 0) == Some(document);
-            if !same && !slots.store(id, arena, document) {
+            if !same && !slots.replace_document(id, arena, document) {
                 return Published::TooLarge;
             }
             let Some(slot) = slots.of_mut(id) else { return Published::Gone };

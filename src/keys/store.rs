@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_jwks_core::cache::freshness::{Freshness, Upkeep};
-use pg_jwks_core::cache::upkeep::Want;
+use pg_jwks_core::cache::worker_plan::Want;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::Timestamp;
 
@@ -26,7 +26,7 @@ pub enum Asked {
     /// One was begun, for this.
     Begun,
     /// One was under way, or another process decides whether it begins one.
-    Shared,
+    Joined,
     /// It is too early for one.
     Refused,
 }

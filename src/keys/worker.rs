@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Freshness;
-use pg_jwks_core::cache::upkeep::{Action, Event, Fetch, NAP, Situation, plan};
+use pg_jwks_core::cache::worker_plan::{Action, Event, Fetch, NAP, Situation, plan};
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
@@ -304,7 +304,7 @@ impl Worker {
             Published::Yes => tended.validators = validators,
         }
         let life = freshness.life(&limits).unwrap_or_default();
-        if let Err(error) = disk::store(&tended.source, &Stored { document, fetched: begun, life }) {
+        if let Err(error) = disk::save(&tended.source, &Stored { document, fetched: begun, life }) {
             warning!("pg_jwks: the keys of {} could not be stored: {error}", tended.source.location);
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use pg_jwks_core::cache::freshness::Freshness;
 use pg_jwks_core::cache::last_used::{self, LastUsed};
-use pg_jwks_core::cache::upkeep::{Request, Want};
+use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 
 /// Sources that one cluster can use at a time.
@@ -213,7 +213,7 @@ impl Slots {
     }
 
     /// Replaces the document of a slot; false if it does not fit, and then the former one stays.
-    pub fn store(&mut self, id: SlotId, arena: &mut [u8], document: &[u8]) -> bool {
+    pub fn replace_document(&mut self, id: SlotId, arena: &mut [u8], document: &[u8]) -> bool {
         let index = id.index;
         let others: usize = self.slots.iter().map(|slot| slot.length).sum::<usize>() - self.slots[index].length;
         if others + document.len() > arena.len() {

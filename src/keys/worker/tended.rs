@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use pg_jwks_core::cache::upkeep::{Event, Fetch};
+use pg_jwks_core::cache::worker_plan::{Event, Fetch};
 use pg_jwks_core::time::{Span, Timestamp};
 
 use crate::keys::fetch::{Outcome, Validators};

@@ -4,4 +4,4 @@ pub mod freshness;
 pub mod http_caching;
 pub mod last_used;
 pub mod token_cache;
-pub mod upkeep;
+pub mod worker_plan;

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use pg_jwks_core::cache::freshness::{Freshness, Limits};
-use pg_jwks_core::cache::upkeep::{Action, Event, Fetch, NAP, Request, Situation, Want, plan};
+use pg_jwks_core::cache::worker_plan::{Action, Event, Fetch, NAP, Request, Situation, Want, plan};
 use pg_jwks_core::time::{Span, Timestamp};
 use proptest::prelude::*;
 
