@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pg_jwks_core::cache::freshness::Upkeep;
+use pg_jwks_core::cache::slots::SlotId;
 use pg_jwks_core::cache::worker_plan::Want;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
 
 use super::per_source::PerSource;
-use super::shared::{Shared, SlotId, shared};
+use super::shared::{Shared, shared};
 use super::source::KeySource;
 use super::store::{Asked, Standing, Store};
 use crate::pg::backend_local::BackendLocal;

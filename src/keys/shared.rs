@@ -5,35 +5,22 @@
 //! releases it.
 
 mod memory;
-mod slots;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pg_jwks_core::cache::freshness::Freshness;
 use pg_jwks_core::cache::last_used::LastUsed;
+use pg_jwks_core::cache::slots::{Contents, Published, SlotId};
 use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::pg_sys;
 
 use memory::Memory;
 pub use memory::{request, start};
-use slots::MAX_DESCRIPTOR;
-pub use slots::{Contents, SlotId};
 
 /// A backend that waits looks this often whether there is a worker.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
-
-/// How publishing a document went.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Published {
-    /// It is there.
-    Yes,
-    /// It does not fit.
-    TooLarge,
-    /// The slot is another source's.
-    Gone,
-}
 
 /// The shared memory of a cluster whose library is preloaded.
 #[derive(Clone, Copy)]
@@ -52,15 +39,12 @@ impl Shared {
 
     /// When a slot was last used.
     pub fn last_used(self, id: SlotId) -> &'static LastUsed {
-        &self.0.last_used[id.index]
+        &self.0.last_used[id.index()]
     }
 
     /// The slot of a source. A new one takes a free slot, or the one that was not used for the longest time, if that is
     /// longer than `unused`. `None` if there is none, or the descriptor is too long.
     pub fn slot(self, descriptor: &str, unused: Span, now: Timestamp) -> Option<SlotId> {
-        if descriptor.len() > MAX_DESCRIPTOR {
-            return None;
-        }
         if let Some(id) = self.0.read(|slots, _| slots.find(descriptor)) {
             return Some(id);
         }
@@ -174,20 +158,7 @@ impl Shared {
 
     /// Publishes a key document and its state. The serial changes only if the document does.
     pub fn publish(self, id: SlotId, document: &[u8], freshness: Freshness) -> Published {
-        self.0.write(|slots, arena| {
-            let Some(slot) = slots.of(id) else { return Published::Gone };
-            let same = slot.document(arena, 0) == Some(document);
-            if !same && !slots.replace_document(id, arena, document) {
-                return Published::TooLarge;
-            }
-            let Some(slot) = slots.of_mut(id) else { return Published::Gone };
-            slot.note(freshness, None);
-            let generation = self.next_generation();
-            if !same {
-                slot.set_serial(generation);
-            }
-            Published::Yes
-        })
+        self.0.write(|slots, arena| slots.publish(id, arena, document, freshness, || self.next_generation()))
     }
 
     /// Called under the lock, so that whoever sees the new generation and then takes the lock sees what changed.

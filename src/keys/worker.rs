@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Freshness;
+use pg_jwks_core::cache::slots::{Published, SlotId};
 use pg_jwks_core::cache::worker_plan::{Action, Event, Fetch, NAP, Situation, plan};
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
@@ -18,7 +19,7 @@ use pgrx::prelude::*;
 use super::disk::{self, Stored};
 use super::fetch::{Fetched, Outcome};
 use super::location::Location;
-use super::shared::{Published, Shared, SlotId, shared};
+use super::shared::{Shared, shared};
 use super::source::KeySource;
 use crate::pg::clock;
 use crate::settings;

@@ -6,11 +6,19 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 
 use pg_jwks_core::cache::last_used::LastUsed;
+use pg_jwks_core::cache::slots;
 use pgrx::pg_sys;
 
-use super::slots::{MAX_SLOTS, Slot, Slots};
 use crate::pg::backend_local::BackendLocal;
 use crate::settings;
+
+/// Sources that one cluster can use at a time.
+const MAX_SLOTS: usize = 128;
+
+type Slots = slots::Slots<MAX_SLOTS>;
+
+/// What the slots are at first. They are too large for the stack.
+static FREE: Slots = Slots::FREE;
 
 const NAME: &CStr = c"pg_jwks";
 
@@ -69,13 +77,7 @@ pub fn start() {
             (&raw mut (*memory).generation).write(AtomicU64::new(0));
             (&raw mut (*memory).last_used).write([const { LastUsed::never() }; MAX_SLOTS]);
             (&raw mut (*memory).arena_size).write(settings::shared_cache_bytes());
-            // One at a time: all of them together are too large for the stack.
-            let slots = UnsafeCell::raw_get(&raw const (*memory).slots);
-            for index in 0..MAX_SLOTS {
-                (&raw mut (*slots).slots[index]).write(Slot::FREE);
-            }
-            (&raw mut (*slots).incarnations).write(0);
-            (&raw mut (*slots).arena_used).write(0);
+            UnsafeCell::raw_get(&raw const (*memory).slots).copy_from_nonoverlapping(&raw const FREE, 1);
         }
         MEMORY.set(memory);
         LOCK.set(&raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock);

@@ -1,25 +1,24 @@
-//! The slots, and the arena with their documents: what the lock of the shared memory guards. Nothing here calls
-//! PostgreSQL.
+//! The slots of a key cache that processes share, and the arena with their documents. All of it is plain data without
+//! pointers; whoever keeps it in shared memory locks it.
 
-use pg_jwks_core::cache::freshness::Freshness;
-use pg_jwks_core::cache::last_used::{self, LastUsed};
-use pg_jwks_core::cache::worker_plan::{Request, Want};
-use pg_jwks_core::time::{Span, Timestamp};
-
-/// Sources that one cluster can use at a time.
-pub const MAX_SLOTS: usize = 128;
-
-/// Bytes of a descriptor: a long URL and a long path.
-pub const MAX_DESCRIPTOR: usize = 2048;
-
-/// Bytes that are kept of an error.
-const MAX_ERROR: usize = 512;
+use crate::bounds::{MAX_NOTED_ERROR_BYTES, MAX_SOURCE_DESCRIPTOR_BYTES};
+use crate::cache::freshness::Freshness;
+use crate::cache::last_used::{self, LastUsed};
+use crate::cache::worker_plan::{Request, Want};
+use crate::time::{Span, Timestamp};
 
 /// The use of a slot for one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotId {
-    pub(super) index: usize,
+    index: usize,
     incarnation: u64,
+}
+
+impl SlotId {
+    /// The place of the slot among all.
+    pub fn index(self) -> usize {
+        self.index
+    }
 }
 
 /// What a slot says of its source.
@@ -33,9 +32,20 @@ pub struct Contents {
     pub error: Option<String>,
 }
 
+/// How publishing a document went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is there.
+    Yes,
+    /// It does not fit, and the former one stays.
+    TooLarge,
+    /// The slot is another source's.
+    Gone,
+}
+
 /// A text of bounded length that has no pointers.
 #[repr(C)]
-pub struct BoundedText<const N: usize> {
+struct BoundedText<const N: usize> {
     length: usize,
     bytes: [u8; N],
 }
@@ -65,14 +75,14 @@ impl<const N: usize> BoundedText<N> {
 pub struct Slot {
     /// Differs whenever the slot goes to another source; 0 if it never had one.
     incarnation: u64,
-    descriptor: BoundedText<MAX_DESCRIPTOR>,
+    descriptor: BoundedText<MAX_SOURCE_DESCRIPTOR_BYTES>,
     /// The generation in which the document was published; 0 for none.
     serial: u64,
     /// Where the document is in the arena.
     offset: usize,
     length: usize,
     freshness: Freshness,
-    error: BoundedText<MAX_ERROR>,
+    error: BoundedText<MAX_NOTED_ERROR_BYTES>,
     /// The newest request, the newest one for newer keys than there are, the newest one that no cooldown holds up, and
     /// the newest one that the worker has answered.
     wanted: u64,
@@ -82,8 +92,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// A slot that no source has had.
-    pub const FREE: Self = Self {
+    /// One that no source has had.
+    const FREE: Self = Self {
         incarnation: 0,
         descriptor: BoundedText::EMPTY,
         serial: 0,
@@ -112,11 +122,6 @@ impl Slot {
     pub fn note(&mut self, freshness: Freshness, error: Option<&str>) {
         self.freshness = freshness;
         self.error.set(error.unwrap_or_default());
-    }
-
-    /// Names a new document.
-    pub fn set_serial(&mut self, generation: u64) {
-        self.serial = generation;
     }
 
     /// The document in the arena, unless there is none or it is the one of serial `known`.
@@ -159,15 +164,18 @@ impl Slot {
 
 /// All slots.
 #[repr(C)]
-pub struct Slots {
-    pub(super) slots: [Slot; MAX_SLOTS],
+pub struct Slots<const N: usize> {
+    slots: [Slot; N],
     /// How often a slot was given to a source.
-    pub(super) incarnations: u64,
+    incarnations: u64,
     /// Bytes of the arena up to the end of the last document.
-    pub(super) arena_used: usize,
+    arena_used: usize,
 }
 
-impl Slots {
+impl<const N: usize> Slots<N> {
+    /// Slots that no source has had.
+    pub const FREE: Self = Self { slots: [const { Slot::FREE }; N], incarnations: 0, arena_used: 0 };
+
     /// The slot of an id; `None` if it is another source's by now.
     pub fn of(&self, id: SlotId) -> Option<&Slot> {
         self.slots.get(id.index).filter(|slot| slot.incarnation == id.incarnation)
@@ -194,14 +202,17 @@ impl Slots {
     }
 
     /// Gives a source a free slot, or the one that was not used for the longest time, if that is longer than `unused`.
-    /// `None` if there is none.
+    /// `None` if there is none, or the descriptor is too long.
     pub fn give(
         &mut self,
         descriptor: &str,
-        last_used: &[LastUsed; MAX_SLOTS],
+        last_used: &[LastUsed; N],
         unused: Span,
         now: Timestamp,
     ) -> Option<SlotId> {
+        if descriptor.len() > MAX_SOURCE_DESCRIPTOR_BYTES {
+            return None;
+        }
         let free = self.slots.iter().position(|slot| slot.incarnation == 0);
         let index = free.or_else(|| last_used::reusable(last_used, unused, now))?;
         self.incarnations += 1;
@@ -212,9 +223,31 @@ impl Slots {
         Some(SlotId { index, incarnation: self.incarnations })
     }
 
+    /// Publishes a document and its state. The serial, which is the next generation, changes only if the document does.
+    pub fn publish(
+        &mut self,
+        id: SlotId,
+        arena: &mut [u8],
+        document: &[u8],
+        freshness: Freshness,
+        next_generation: impl FnOnce() -> u64,
+    ) -> Published {
+        let Some(slot) = self.of(id) else { return Published::Gone };
+        let same = slot.document(arena, 0) == Some(document);
+        if !same && !self.replace_document(id.index, arena, document) {
+            return Published::TooLarge;
+        }
+        let slot = &mut self.slots[id.index];
+        slot.note(freshness, None);
+        let generation = next_generation();
+        if !same {
+            slot.serial = generation;
+        }
+        Published::Yes
+    }
+
     /// Replaces the document of a slot; false if it does not fit, and then the former one stays.
-    pub fn replace_document(&mut self, id: SlotId, arena: &mut [u8], document: &[u8]) -> bool {
-        let index = id.index;
+    fn replace_document(&mut self, index: usize, arena: &mut [u8], document: &[u8]) -> bool {
         let others: usize = self.slots.iter().map(|slot| slot.length).sum::<usize>() - self.slots[index].length;
         if others + document.len() > arena.len() {
             return false;
@@ -230,7 +263,7 @@ impl Slots {
 
     /// Moves the documents to the start of the arena, in their order.
     fn compact(&mut self, arena: &mut [u8]) {
-        let mut order: [usize; MAX_SLOTS] = std::array::from_fn(|index| index);
+        let mut order: [usize; N] = std::array::from_fn(|index| index);
         order.sort_unstable_by_key(|index| self.slots[*index].offset);
         let mut used = 0;
         for slot in order {
