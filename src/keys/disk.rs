@@ -15,7 +15,7 @@ use pg_jwks_core::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::location::Location;
-use super::source::KeySource;
+use super::source::{KeySource, Provenance};
 
 /// Below the data directory, which is the working directory of every server process.
 const DIRECTORY: &str = "pg_jwks";
@@ -36,7 +36,7 @@ pub struct Stored {
 #[derive(Serialize, Deserialize)]
 struct Head {
     #[serde(rename = "origin")]
-    source: KeySource,
+    provenance: Provenance,
     fetched: Timestamp,
     life: Span,
 }
@@ -45,7 +45,7 @@ struct Head {
 pub fn save(source: &KeySource, stored: &Stored) -> io::Result<()> {
     let Some(path) = path(source) else { return Ok(()) };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
-    let head = Head { source: source.clone(), fetched: stored.fetched, life: stored.life };
+    let head = Head { provenance: source.provenance(), fetched: stored.fetched, life: stored.life };
     let mut text = serde_json::to_vec(&head)?;
     text.push(b'\n');
     text.extend_from_slice(&stored.document);
@@ -108,7 +108,7 @@ fn read(source: &KeySource, path: &Path) -> Result<Stored, Problem> {
     }
     let (head, document) = line(rest).ok_or_else(damaged)?;
     let head: Head = serde_json::from_slice(head).map_err(|_| damaged())?;
-    if head.source.provenance() != source.provenance() {
+    if head.provenance != source.provenance() {
         return Err(bad("its keys were fetched under other settings"));
     }
     Ok(Stored { document: document.to_vec(), fetched: head.fetched, life: head.life })
@@ -130,8 +130,8 @@ fn path(source: &KeySource) -> Option<PathBuf> {
     if let Location::File(_) = source.location {
         return None;
     }
-    let provenance = serde_json::to_vec(&source.provenance()).ok()?;
-    Some(PathBuf::from(DIRECTORY).join(hex(&digest(&provenance)) + ".jwks"))
+    let key = source.provenance().key()?;
+    Some(PathBuf::from(DIRECTORY).join(hex(&digest(&key)) + ".jwks"))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! A source of keys under one set of settings.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Limits;
@@ -23,6 +24,27 @@ pub struct KeySource {
     /// The limits of its keys' life, as descriptors have them: seconds of `jwks_cache_ttl`, `jwks_refresh_cooldown` and
     /// `jwks_max_stale`.
     lives: (i64, i64, i64),
+}
+
+/// What stored keys must share with a source to be its own. Other settings may change without making them worthless.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    location: Location,
+    network: NetworkTrust,
+}
+
+/// What decides whether an answer from the network is believed.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct NetworkTrust {
+    ca_file: Option<PathBuf>,
+    allow_insecure_http: bool,
+}
+
+impl Provenance {
+    /// A text that tells it from all others.
+    pub fn key(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(&(&self.location, &self.network.ca_file, self.network.allow_insecure_http)).ok()
+    }
 }
 
 impl KeySource {
@@ -61,9 +83,10 @@ impl KeySource {
     }
 
     /// What stored keys must share with this source to be its own: the same place, the same trust roots, and TLS or
-    /// not. Other settings may change without making stored keys worthless.
-    pub fn provenance(&self) -> impl Serialize + PartialEq + '_ {
-        (&self.location, &self.network.ca_file, self.network.allow_insecure_http)
+    /// not.
+    pub fn provenance(&self) -> Provenance {
+        let Network { ca_file, allow_insecure_http, .. } = self.network.clone();
+        Provenance { location: self.location.clone(), network: NetworkTrust { ca_file, allow_insecure_http } }
     }
 
     /// The bound of one fetch.
