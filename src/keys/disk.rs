@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
 use pg_jwks_core::digest::digest;
+use pg_jwks_core::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::location::{Location, Origin};
+use super::location::Location;
+use super::source::{KeySource, Provenance};
 
 /// Below the data directory, which is the working directory of every server process.
 const DIRECTORY: &str = "pg_jwks";
@@ -25,24 +27,25 @@ const MAX_HEAD_BYTES: u64 = 8192;
 pub struct Stored {
     /// The key document.
     pub document: Vec<u8>,
-    /// When it was fetched, in microseconds since the Unix epoch.
-    pub fetched: i64,
-    /// How long it was fresh, in microseconds.
-    pub life: i64,
+    /// When it was fetched.
+    pub fetched: Timestamp,
+    /// How long it was fresh.
+    pub life: Span,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Head {
-    origin: Origin,
-    fetched: i64,
-    life: i64,
+    #[serde(rename = "origin")]
+    provenance: Provenance,
+    fetched: Timestamp,
+    life: Span,
 }
 
-/// Stores a document.
-pub fn store(origin: &Origin, stored: &Stored) -> io::Result<()> {
-    let Some(path) = path(origin) else { return Ok(()) };
+/// Saves a document.
+pub fn save(source: &KeySource, stored: &Stored) -> io::Result<()> {
+    let Some(path) = path(source) else { return Ok(()) };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
-    let head = Head { origin: origin.clone(), fetched: stored.fetched, life: stored.life };
+    let head = Head { provenance: source.provenance(), fetched: stored.fetched, life: stored.life };
     let mut text = serde_json::to_vec(&head)?;
     text.push(b'\n');
     text.extend_from_slice(&stored.document);
@@ -60,10 +63,10 @@ pub fn store(origin: &Origin, stored: &Stored) -> io::Result<()> {
     File::open(DIRECTORY)?.sync_all()
 }
 
-/// Loads the document of an origin, where one was stored. The error says why a file that is there is ignored.
-pub fn load(origin: &Origin) -> Result<Option<Stored>, String> {
-    let Some(path) = path(origin) else { return Ok(None) };
-    match read(origin, &path) {
+/// Loads the document of a source, if one was stored. The error says why a file that is there is ignored.
+pub fn load(source: &KeySource) -> Result<Option<Stored>, String> {
+    let Some(path) = path(source) else { return Ok(None) };
+    match read(source, &path) {
         Ok(stored) => Ok(Some(stored)),
         Err(Problem::Missing) => Ok(None),
         Err(Problem::Bad(what)) => Err(format!("File \"{}\" is ignored: {what}.", path.display())),
@@ -84,7 +87,7 @@ impl From<io::Error> for Problem {
     }
 }
 
-fn read(origin: &Origin, path: &Path) -> Result<Stored, Problem> {
+fn read(source: &KeySource, path: &Path) -> Result<Stored, Problem> {
     let bad = |what: &str| Problem::Bad(what.into());
     let directory = fs::symlink_metadata(DIRECTORY)?;
     if !directory.is_dir() || !only_server_writes(&directory) {
@@ -105,7 +108,7 @@ fn read(origin: &Origin, path: &Path) -> Result<Stored, Problem> {
     }
     let (head, document) = line(rest).ok_or_else(damaged)?;
     let head: Head = serde_json::from_slice(head).map_err(|_| damaged())?;
-    if head.origin.trust() != origin.trust() {
+    if head.provenance != source.provenance() {
         return Err(bad("its keys were fetched under other settings"));
     }
     Ok(Stored { document: document.to_vec(), fetched: head.fetched, life: head.life })
@@ -118,15 +121,15 @@ fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn only_server_writes(metadata: &Metadata) -> bool {
-    // SAFETY: reads the identity of the process.
+    // SAFETY: geteuid takes no arguments, touches no memory and cannot fail.
     metadata.uid() == unsafe { libc::geteuid() } && metadata.mode() & 0o022 == 0
 }
 
-/// Where the document of an origin is: one file for each place and what its keys are trusted for.
-fn path(origin: &Origin) -> Option<PathBuf> {
-    if let Location::File(_) = origin.location {
+/// Where the document of a source is: one file for each provenance.
+fn path(source: &KeySource) -> Option<PathBuf> {
+    if let Location::File(_) = source.location {
         return None;
     }
-    let trust = serde_json::to_vec(&origin.trust()).ok()?;
-    Some(PathBuf::from(DIRECTORY).join(hex::encode(digest(&trust)) + ".jwks"))
+    let key = source.provenance().key()?;
+    Some(PathBuf::from(DIRECTORY).join(hex::encode(digest(&key)) + ".jwks"))
 }

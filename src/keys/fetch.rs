@@ -7,14 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use once_cell::sync::Lazy;
 use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
 use pg_jwks_core::cache::http_caching;
 use pg_jwks_core::discovery;
-use pg_jwks_core::jose::jwks::{KeySet, Origin as Trust};
+use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::time::Span;
+use rustls::crypto::CryptoProvider;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::location::{Location, Origin};
+use super::location::Location;
+use super::source::KeySource;
 use crate::settings::Network;
 use crate::settings::certificates::certificates;
 
@@ -45,26 +48,26 @@ pub struct Validators {
 }
 
 /// Fetches keys. The error is a full sentence.
-pub fn fetch(origin: &Origin, validators: &Validators) -> Result<Outcome, String> {
-    match &origin.location {
+pub fn fetch(source: &KeySource, validators: &Validators) -> Result<Outcome, String> {
+    match &source.location {
         Location::File(path) => {
             let document = read_file(path)?;
-            let keys = KeySet::parse(&document, origin.location.trust())?;
+            let keys = KeySet::parse(&document, source.location.trust())?;
             Ok(Outcome::Fetched(Fetched { keys, document, max_age: None, validators: Validators::default() }))
         }
-        Location::Url(url) => Http::new(&origin.network, url)?.keys(url, validators),
+        Location::Url(url) => Http::new(&source.network, url)?.keys(url, validators),
         Location::Discovery(issuer) => {
             let url = discovery::document_url(issuer);
-            let mut http = Http::new(&origin.network, &url)?;
+            let mut http = Http::new(&source.network, &url)?;
             let Some(document) = http.document(&url, None)?.body else {
                 return Err(format!("GET {url} answered 304 to a request without condition."));
             };
             let url = discovery::jwks_uri(&document, issuer)?;
-            if url.starts_with("http:") && !origin.network.allow_insecure_http {
+            if url.starts_with("http:") && !source.network.allow_insecure_http {
                 return Err(format!("The discovery document names \"{url}\", which is without TLS."));
             }
             if url.starts_with("https:") && !issuer.starts_with("https:") {
-                http = Http { deadline: http.deadline, ..Http::new(&origin.network, &url)? };
+                http = Http { deadline: http.deadline, ..Http::new(&source.network, &url)? };
             }
             http.keys(&url, validators)
         }
@@ -85,11 +88,14 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 struct Document {
-    /// `None` where it has not changed.
+    /// `None` if it has not changed.
     body: Option<Vec<u8>>,
     max_age: Option<Span>,
     etag: Option<String>,
 }
+
+/// The cryptography of TLS, made once: it is the same for every fetch.
+static CRYPTO: Lazy<Arc<CryptoProvider>> = Lazy::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
 struct Http {
     agent: ureq::Agent,
@@ -101,9 +107,8 @@ impl Http {
     fn new(network: &Network, url: &str) -> Result<Self, String> {
         let deadline = Instant::now() + network.fetch_timeout;
         let roots = if url.starts_with("https:") { all_trust_roots(network)? } else { Vec::new() };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(provider)
+            .unversioned_rustls_crypto_provider(CRYPTO.clone())
             .root_certs(RootCerts::new_with_certs(&roots))
             .build();
         let config = ureq::Agent::config_builder()

@@ -1,18 +1,21 @@
 //! The keys of the issuers: read from files, fetched over HTTP, and kept by the cluster or, where the library is not
 //! preloaded, by each backend.
 
-mod cluster;
+mod backend_store;
+mod cluster_store;
 mod disk;
 mod fetch;
+mod fetch_thread;
+mod in_force;
 mod location;
-mod overview;
-mod own;
+mod per_source;
 mod preload;
 mod shared;
 mod source;
-mod wait;
+mod status;
+mod store;
 mod worker;
 
-pub use overview::{key_rows, refresh};
+pub use in_force::{KeysInForce, refresh};
 pub use preload::share;
-pub use source::KeysInForce;
+pub use status::key_rows;

@@ -1,170 +1,86 @@
-//! The key cache of the cluster: one slot of shared memory for each origin, and their key documents.
+//! The key cache of the cluster: one slot of shared memory for each source, and their key documents.
 //!
-//! Slots go to other origins when they are needed, so a slot is known by its index and its tenancy, and everything that
-//! is said of a slot is said of one tenancy. Nothing that can raise is called under the lock; a Rust panic releases it.
+//! Slots go to other sources when they are needed, so a slot is known by its index and its incarnation, and everything
+//! that is said of a slot is said of one incarnation. Nothing that can raise is called under the lock; a Rust panic
+//! releases it.
 
 mod memory;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pg_jwks_core::cache::shared_cache::{self, Times};
+use pg_jwks_core::cache::freshness::Freshness;
+use pg_jwks_core::cache::last_used::LastUsed;
+use pg_jwks_core::cache::slots::{Contents, Published, SlotId};
+use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::pg_sys;
 
-use memory::{Guarded, MAX_DESCRIPTOR, MAX_SLOTS, Slot};
-pub use memory::{request, startup};
+use memory::Memory;
+pub use memory::{request, start};
 
 /// A backend that waits looks this often whether there is a worker.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
-/// The use of a slot for one origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SlotId {
-    index: usize,
-    tenancy: u64,
-}
-
-/// What a request is about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Want {
-    /// Any keys.
-    Keys,
-    /// Newer keys than those that are there, subject to the cooldown.
-    Newer,
-    /// Newer keys, at once.
-    Now,
-}
-
-/// What a slot says of its origin.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// Changes with the document; 0 where there is none.
-    pub serial: u64,
-    /// When the document was fetched, in microseconds since the Unix epoch.
-    pub fetched: i64,
-    /// How long it is fresh, in microseconds.
-    pub life: i64,
-    /// When a fetch was last begun.
-    pub attempted: i64,
-    /// When the next fetch is due.
-    pub due: i64,
-    /// Until then unknown keys cause no fetch.
-    pub quiet_until: i64,
-    /// Why the last fetch failed; empty where it did not.
-    pub error: String,
-}
-
-/// A request that the worker has not answered.
-pub struct Request {
-    /// Its number.
-    pub number: u64,
-    /// What the requests up to it are about.
-    pub want: Want,
-}
-
-/// How publishing a document went.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Published {
-    /// It is there.
-    Yes,
-    /// It does not fit.
-    TooLarge,
-    /// The slot is another origin's.
-    Gone,
-}
-
-/// The shared memory, where the library is preloaded.
+/// The shared memory of a cluster whose library is preloaded.
 #[derive(Clone, Copy)]
-pub struct Shared(());
+pub struct Shared(&'static Memory);
 
-/// The shared memory; `None` where the library is not preloaded.
+/// The shared memory; `None` if the library is not preloaded.
 pub fn shared() -> Option<Shared> {
-    (!memory::pointer().is_null()).then_some(Shared(()))
+    memory::memory().map(Shared)
 }
 
 impl Shared {
     /// Counts everything that may interest a backend.
     pub fn generation(self) -> u64 {
-        // SAFETY: the memory is there (`shared`), and this part of it is atomic.
-        unsafe { (*memory::pointer()).generation.load(Ordering::Acquire) }
+        self.0.generation.load(Ordering::Acquire)
     }
 
-    /// Notes that a slot is in use. Where that is no news it saves the cache line of others.
-    pub fn touch(self, id: SlotId, now: Timestamp) {
-        let last_used = last_used(id.index);
-        if shared_cache::is_news(Timestamp::from_micros(last_used.load(Ordering::Relaxed)), now) {
-            last_used.store(now.micros(), Ordering::Relaxed);
-        }
+    /// When a slot was last used.
+    pub fn last_used(self, id: SlotId) -> &'static LastUsed {
+        &self.0.last_used[id.index()]
     }
 
-    /// Notes that a slot was not used after this moment: where the clock was set back it is as if it was used now.
-    pub fn bound_use(self, id: SlotId, now: Timestamp) {
-        last_used(id.index).fetch_min(now.micros(), Ordering::Relaxed);
-    }
-
-    /// Forgets that a slot was in use.
-    pub fn forget_use(self, id: SlotId) {
-        last_used(id.index).store(0, Ordering::Relaxed);
-    }
-
-    /// When a slot was last in use.
-    pub fn last_used(self, id: SlotId) -> i64 {
-        last_used(id.index).load(Ordering::Relaxed)
-    }
-
-    /// The slot of an origin. A new one takes a free slot, or the one that was not used for the longest time, where
-    /// that is longer than `unused`. `None` where there is none, or the descriptor is too long.
+    /// The slot of a source. A new one takes a free slot, or the one that was not used for the longest time, if that is
+    /// longer than `unused`. `None` if there is none, or the descriptor is too long.
     pub fn slot(self, descriptor: &str, unused: Span, now: Timestamp) -> Option<SlotId> {
-        if descriptor.len() > MAX_DESCRIPTOR {
-            return None;
-        }
-        if let Some(id) = memory::read(|guarded, _| guarded.slot_of(descriptor)) {
+        if let Some(id) = self.0.read(|slots, _| slots.find(descriptor)) {
             return Some(id);
         }
-        let id = memory::write(|guarded, _| {
+        let id = self.0.write(|slots, _| {
             // Somebody else may have been faster.
-            guarded.slot_of(descriptor).or_else(|| guarded.give(descriptor, unused, now))
+            slots.find(descriptor).or_else(|| {
+                let given = slots.give(descriptor, &self.0.last_used, unused, now)?;
+                self.next_generation();
+                Some(given)
+            })
         })?;
-        // Whoever waited for the former origin of the slot looks for a new one.
-        broadcast();
+        // Whoever waited for the former source of the slot looks for a new one.
+        self.broadcast();
         Some(id)
     }
 
     /// All slots in use, and their descriptors.
     pub fn slots(self) -> Vec<(SlotId, String)> {
-        memory::read(|guarded, _| {
-            let slots = guarded.slots.iter().enumerate().filter(|(_, slot)| slot.tenancy != 0);
-            slots.map(|(index, slot)| (SlotId { index, tenancy: slot.tenancy }, slot.descriptor.text())).collect()
+        self.0.read(|slots, _| slots.in_use())
+    }
+
+    /// What a slot says, and its document unless that is the one of serial `known`. `None` if the slot is another
+    /// source's.
+    pub fn contents(self, id: SlotId, known: u64) -> Option<(Contents, Option<Vec<u8>>)> {
+        self.0.read(|slots, arena| {
+            let slot = slots.of(id)?;
+            Some((slot.contents(), slot.document(arena, known).map(<[u8]>::to_vec)))
         })
     }
 
-    /// What a slot says, and its document where that is not the one of serial `known`. `None` where the slot is
-    /// another origin's.
-    pub fn state(self, id: SlotId, known: u64) -> Option<(State, Option<Vec<u8>>)> {
-        memory::read(|guarded, arena| {
-            let slot = guarded.of(id)?;
-            let news = slot.serial != 0 && slot.serial != known;
-            let document = news.then(|| arena[slot.offset..slot.offset + slot.length].to_vec());
-            Some((State::of(slot), document))
-        })
-    }
-
-    /// Asks the worker for keys; returns the request's number. `None` where the slot is another origin's.
+    /// Asks the worker for keys; returns the request's number. `None` if the slot is another source's.
     pub fn want(self, id: SlotId, want: Want) -> Option<u64> {
-        let number = memory::write(|guarded, _| {
-            let slot = guarded.of_mut(id)?;
-            slot.wanted += 1;
-            match want {
-                Want::Keys => {}
-                Want::Newer => slot.wanted_newer = slot.wanted,
-                Want::Now => slot.wanted_now = slot.wanted,
-            }
-            Some(slot.wanted)
-        })?;
+        let number = self.0.write(|slots, _| slots.of_mut(id).map(|slot| slot.want(want)))?;
         let latch = self.worker();
         if !latch.is_null() {
-            // SAFETY: the latch is that of a PGPROC, which is in shared memory for good. Where it has gone to another
+            // SAFETY: the latch is that of a PGPROC, which is in shared memory for good. If it has gone to another
             // process meanwhile, that process wakes up in vain, for which every process is prepared.
             unsafe { pg_sys::SetLatch(latch) };
         }
@@ -173,207 +89,91 @@ impl Shared {
 
     /// The latch that wakes the worker; NULL while there is no worker.
     fn worker(self) -> *mut pg_sys::Latch {
-        // SAFETY: as above.
-        unsafe { (*memory::pointer()).worker.load(Ordering::Acquire) }
+        self.0.worker.load(Ordering::Acquire)
     }
 
-    /// Waits until the worker has answered a request or the slot has gone to another origin; false where neither
-    /// happened in time. Raises where the wait is cancelled.
+    /// Waits until the worker has answered a request or the slot has gone to another source; false if neither happened
+    /// in time. Raises if the wait is cancelled.
     pub fn wait(self, id: SlotId, number: u64, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let event = wait_event();
-        // SAFETY: the condition variable is initialised and stays. A raised error ends the sleep (AbortTransaction).
-        unsafe {
-            let condition = &raw mut (*memory::pointer()).answered;
-            // Before the first look, so that no answer goes unnoticed.
-            pg_sys::ConditionVariablePrepareToSleep(condition);
-            let answered = loop {
-                if memory::read(|guarded, _| guarded.of(id).is_none_or(|slot| slot.answered >= number)) {
-                    break true;
-                }
-                let left = deadline.saturating_duration_since(Instant::now()).min(LOOK_AROUND).as_millis();
-                if left == 0 {
-                    break false;
-                }
-                pg_sys::ConditionVariableTimedSleep(condition, i64::try_from(left).unwrap_or(i64::MAX), event);
-                if self.worker().is_null() {
-                    hurry_postmaster();
-                }
-            };
-            pg_sys::ConditionVariableCancelSleep();
-            answered
-        }
+        let condition = self.0.answered.get();
+        let is_answered = || self.0.read(|slots, _| slots.of(id).is_none_or(|slot| slot.has_answered(number)));
+        // Before the first look, so that no answer goes unnoticed.
+        // SAFETY: the condition variable was initialised with the memory and stays. If an error is raised, the end of
+        // the transaction cancels the sleep (AbortTransaction).
+        unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
+        let answered = loop {
+            if is_answered() {
+                break true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now()).min(LOOK_AROUND).as_millis();
+            if left == 0 {
+                break false;
+            }
+            let millis = i64::try_from(left).unwrap_or(i64::MAX);
+            // SAFETY: this process is prepared to sleep on this condition variable, and on no other.
+            unsafe { pg_sys::ConditionVariableTimedSleep(condition, millis, event) };
+            if self.worker().is_null() {
+                hurry_postmaster();
+            }
+        };
+        // SAFETY: ends the sleep that was prepared here, if it has not ended yet.
+        unsafe { pg_sys::ConditionVariableCancelSleep() };
+        answered
     }
 
     // What follows is for the worker.
 
-    /// Names the latch that wakes the worker; NULL where it ends.
+    /// Names the latch that wakes the worker; NULL when it ends.
     pub fn set_worker(self, latch: *mut pg_sys::Latch) {
-        // SAFETY: as above.
-        unsafe { (*memory::pointer()).worker.store(latch, Ordering::Release) };
+        self.0.worker.store(latch, Ordering::Release);
     }
 
-    /// The newest request for a slot that is not answered.
-    pub fn open_request(self, id: SlotId) -> Option<Request> {
-        memory::read(|guarded, _| {
-            let slot = guarded.of(id).filter(|slot| slot.wanted > slot.answered)?;
-            let want = match slot.answered {
-                answered if slot.wanted_now > answered => Want::Now,
-                answered if slot.wanted_newer > answered => Want::Newer,
-                _ => Want::Keys,
-            };
-            Some(Request { number: slot.wanted, want })
-        })
+    /// The state of a source's keys, and the newest request for them that is not answered. `None` if the slot is
+    /// another source's.
+    pub fn state(self, id: SlotId) -> Option<(Freshness, Option<Request>)> {
+        self.0.read(|slots, _| slots.of(id).map(|slot| (slot.freshness(), slot.open_request())))
     }
 
     /// Answers all requests up to a number.
     pub fn answer(self, id: SlotId, number: u64) {
-        memory::write(|guarded, _| {
-            if let Some(slot) = guarded.of_mut(id) {
-                slot.answered = slot.answered.max(number);
+        self.0.write(|slots, _| {
+            if let Some(slot) = slots.of_mut(id) {
+                slot.answer(number);
             }
         });
-        broadcast();
+        self.broadcast();
     }
 
-    /// Notes how things stand with an origin.
-    pub fn note(self, id: SlotId, attempted: i64, due: i64, quiet_until: i64, error: &str) {
-        memory::write(|guarded, _| {
-            if let Some(slot) = guarded.of_mut(id) {
-                (slot.attempted, slot.due, slot.quiet_until) = (attempted, due, quiet_until);
-                slot.error.set(error);
-                next_generation();
+    /// Notes the state of a source's keys, and why the last fetch failed.
+    pub fn note(self, id: SlotId, freshness: Freshness, error: &str) {
+        self.0.write(|slots, _| {
+            if let Some(slot) = slots.of_mut(id) {
+                slot.note(freshness, Some(error));
+                self.next_generation();
             }
         });
     }
 
-    /// Publishes a key document. The serial changes only where the document does.
-    pub fn publish(self, id: SlotId, document: &[u8], fetched: i64, life: i64) -> Published {
-        memory::write(|guarded, arena| {
-            let Some(slot) = guarded.of(id) else { return Published::Gone };
-            let same = slot.serial != 0 && arena[slot.offset..slot.offset + slot.length] == *document;
-            if !same && !guarded.store(id.index, arena, document) {
-                return Published::TooLarge;
-            }
-            let slot = &mut guarded.slots[id.index];
-            (slot.fetched, slot.life) = (fetched, life);
-            let generation = next_generation();
-            if !same {
-                slot.serial = generation;
-            }
-            Published::Yes
-        })
-    }
-}
-
-impl State {
-    /// Its times.
-    pub fn times(&self) -> Times {
-        Times {
-            fetched: Timestamp::from_micros(self.fetched),
-            life: Span::from_micros(self.life),
-            attempted: Timestamp::from_micros(self.attempted),
-            due: Timestamp::from_micros(self.due),
-            quiet_until: Timestamp::from_micros(self.quiet_until),
-        }
+    /// Publishes a key document and its state. The serial changes only if the document does.
+    pub fn publish(self, id: SlotId, document: &[u8], freshness: Freshness) -> Published {
+        self.0.write(|slots, arena| slots.publish(id, arena, document, freshness, || self.next_generation()))
     }
 
-    fn of(slot: &Slot) -> Self {
-        Self {
-            serial: slot.serial,
-            fetched: slot.fetched,
-            life: slot.life,
-            attempted: slot.attempted,
-            due: slot.due,
-            quiet_until: slot.quiet_until,
-            error: slot.error.text(),
-        }
-    }
-}
-
-impl Guarded {
-    fn of(&self, id: SlotId) -> Option<&Slot> {
-        self.slots.get(id.index).filter(|slot| slot.tenancy == id.tenancy)
+    /// Called under the lock, so that whoever sees the new generation and then takes the lock sees what changed.
+    fn next_generation(self) -> u64 {
+        self.0.generation.fetch_add(1, Ordering::Release) + 1
     }
 
-    fn of_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
-        self.slots.get_mut(id.index).filter(|slot| slot.tenancy == id.tenancy)
+    fn broadcast(self) {
+        // SAFETY: the condition variable was initialised with the memory and stays.
+        unsafe { pg_sys::ConditionVariableBroadcast(self.0.answered.get()) };
     }
-
-    fn slot_of(&self, descriptor: &str) -> Option<SlotId> {
-        let bytes = descriptor.as_bytes();
-        let index = self.slots.iter().position(|slot| slot.tenancy != 0 && slot.descriptor.bytes() == bytes)?;
-        Some(SlotId { index, tenancy: self.slots[index].tenancy })
-    }
-
-    /// Gives a slot to an origin.
-    fn give(&mut self, descriptor: &str, unused: Span, now: Timestamp) -> Option<SlotId> {
-        let free = self.slots.iter().position(|slot| slot.tenancy == 0);
-        let uses = || (0..MAX_SLOTS).map(|index| Timestamp::from_micros(last_used(index).load(Ordering::Relaxed)));
-        let index = free.or_else(|| shared_cache::reusable(uses(), unused, now))?;
-        self.tenancies += 1;
-        let slot = &mut self.slots[index];
-        slot.tenancy = self.tenancies;
-        slot.descriptor.set(descriptor);
-        (slot.serial, slot.offset, slot.length, slot.fetched, slot.life) = (0, 0, 0, 0, 0);
-        (slot.attempted, slot.due, slot.quiet_until) = (0, 0, 0);
-        slot.error.set("");
-        (slot.wanted, slot.wanted_newer, slot.wanted_now, slot.answered) = (0, 0, 0, 0);
-        last_used(index).store(now.micros(), Ordering::Relaxed);
-        next_generation();
-        Some(SlotId { index, tenancy: self.tenancies })
-    }
-
-    /// Replaces the document of a slot; false where it does not fit, and then the former one stays.
-    fn store(&mut self, index: usize, arena: &mut [u8], document: &[u8]) -> bool {
-        let others: usize = self.slots.iter().map(|slot| slot.length).sum::<usize>() - self.slots[index].length;
-        if others + document.len() > arena.len() {
-            return false;
-        }
-        (self.slots[index].serial, self.slots[index].length) = (0, 0);
-        self.compact(arena);
-        let start = self.arena_used;
-        arena[start..start + document.len()].copy_from_slice(document);
-        self.arena_used += document.len();
-        (self.slots[index].offset, self.slots[index].length) = (start, document.len());
-        true
-    }
-
-    /// Moves the documents to the start of the arena, in their order.
-    fn compact(&mut self, arena: &mut [u8]) {
-        let mut order: [usize; MAX_SLOTS] = std::array::from_fn(|index| index);
-        order.sort_unstable_by_key(|index| self.slots[*index].offset);
-        let mut used = 0;
-        for slot in order {
-            let slot = &mut self.slots[slot];
-            if slot.length > 0 {
-                arena.copy_within(slot.offset..slot.offset + slot.length, used);
-                slot.offset = used;
-                used += slot.length;
-            }
-        }
-        self.arena_used = used;
-    }
-}
-
-fn last_used(index: usize) -> &'static AtomicI64 {
-    // SAFETY: the memory is there (`shared`) as long as the process, and this part of it is atomic.
-    unsafe { &(&(*memory::pointer()).last_used)[index] }
-}
-
-/// Called under the lock, so that whoever sees the new generation and then takes the lock sees what changed.
-fn next_generation() -> u64 {
-    // SAFETY: as above.
-    unsafe { (*memory::pointer()).generation.fetch_add(1, Ordering::Release) + 1 }
-}
-
-fn broadcast() {
-    // SAFETY: the condition variable is initialised.
-    unsafe { pg_sys::ConditionVariableBroadcast(&raw mut (*memory::pointer()).answered) };
 }
 
 /// Makes the postmaster look whether it should start the worker again. Before PostgreSQL 16 it may sleep for a minute
-/// first: where the death of the worker is reported just before it goes to sleep, it does so with a timeout from before
+/// first: if the death of the worker is reported just before it goes to sleep, it does so with a timeout from before
 /// (ServerLoop). Without a reason that a process has noted, SIGUSR1 does no more than to wake it.
 fn hurry_postmaster() {
     #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -387,14 +187,9 @@ fn hurry_postmaster() {
 fn wait_event() -> u32 {
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     {
-        thread_local! {
-            static EVENT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
-        }
-        if EVENT.get() == 0 {
-            // SAFETY: the name is a literal; the same name gives the same event.
-            EVENT.set(unsafe { pg_sys::WaitEventExtensionNew(c"PgJwksKeys".as_ptr()) });
-        }
-        EVENT.get()
+        static EVENT: once_cell::sync::OnceCell<u32> = once_cell::sync::OnceCell::new();
+        // SAFETY: the name is a literal; the same name gives the same event in every process.
+        *EVENT.get_or_init(|| unsafe { pg_sys::WaitEventExtensionNew(c"PgJwksKeys".as_ptr()) })
     }
     #[cfg(not(any(feature = "pg17", feature = "pg18")))]
     pg_sys::PG_WAIT_EXTENSION

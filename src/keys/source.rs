@@ -1,77 +1,111 @@
-//! The keys of a provider, wherever they come from.
+//! A source of keys under one set of settings.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use pg_jwks_core::jose::jwks::KeySet;
-use pg_jwks_core::policy::provider::{Provider, Source};
+use pg_jwks_core::cache::freshness::Limits;
+use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verification::verify::{Keys, no_key_source};
+use pg_jwks_core::time::Span;
+use pg_jwks_core::verification::verify::no_key_source;
+use serde::{Deserialize, Serialize};
 
-use super::cluster;
-use super::location::{Location, Origin};
-use super::own::OwnKeys;
-use super::shared::shared;
-use crate::settings::Settings;
+use super::location::Location;
+use crate::settings::{Network, Settings};
 
-/// The keys under some settings at one moment.
-pub struct KeysInForce<'s> {
-    settings: &'s Settings,
-    now: Timestamp,
-    own: OwnKeys,
+/// A source of keys under one set of settings: keys that were fetched with other trust roots, or without TLS, do not
+/// count when those settings have changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeySource {
+    /// Where.
+    pub location: Location,
+    /// How.
+    pub network: Network,
+    /// The limits of its keys' life, as descriptors have them: seconds of `jwks_cache_ttl`, `jwks_refresh_cooldown` and
+    /// `jwks_max_stale`.
+    lives: (i64, i64, i64),
 }
 
-impl<'s> KeysInForce<'s> {
-    /// The keys under these settings, at this moment.
-    pub fn new(settings: &'s Settings, now: Timestamp) -> Self {
-        Self { settings, now, own: OwnKeys::new(now) }
+/// What stored keys must share with a source to be its own. Other settings may change without making them worthless.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    location: Location,
+    network: NetworkTrust,
+}
+
+/// What decides whether an answer from the network is believed.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct NetworkTrust {
+    ca_file: Option<PathBuf>,
+    allow_insecure_http: bool,
+}
+
+impl Provenance {
+    /// A text that tells it from all others.
+    pub fn key(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(&(&self.location, &self.network.ca_file, self.network.allow_insecure_http)).ok()
     }
 }
 
-impl Keys for KeysInForce<'_> {
-    fn current(&mut self, provider: &Provider) -> Result<Arc<KeySet>, Rejection> {
-        if let Source::Inline(keys) = &provider.source {
-            return Ok(keys.clone());
+impl KeySource {
+    /// The source at a location under the settings in force. `None` if it would be without TLS and may not.
+    pub fn new(location: Location, settings: &Settings) -> Option<Self> {
+        let Limits { ttl, cooldown, max_stale } = settings.limits;
+        let lives = (ttl.seconds(), cooldown.seconds(), max_stale.seconds());
+        let allowed = location.insecure_url().is_none() || settings.network.allow_insecure_http;
+        allowed.then(|| Self { location, network: settings.network.clone(), lives })
+    }
+
+    /// Where a provider's keys come from. An error if they come from nowhere, or only without TLS.
+    pub fn of(provider: &Provider, settings: &Settings) -> Result<Self, Rejection> {
+        if let Some(rejection) = no_key_source(provider) {
+            return Err(rejection);
         }
-        let origin = origin(provider, self.settings)?;
-        let keys = match shared() {
-            Some(shared) => cluster::current(shared, &origin, self.now),
-            None => self.own.current(&origin),
+        let Some(location) = Location::of(&provider.source) else {
+            unreachable!("inline keys have no location, and their callers do not ask for one")
         };
-        keys.map_err(|error| unavailable(&origin, &error))
+        Self::new(location.clone(), settings).ok_or_else(|| {
+            let url = location.insecure_url().unwrap_or_default();
+            let detail = format!("Keys are not fetched from \"{url}\" without TLS.");
+            Rejection::new(Reason::KeysUnavailable, detail)
+                .hint("Use an https: URL, or set pg_jwks.allow_insecure_http for tests on one machine.")
+        })
     }
 
-    fn newer(&mut self, provider: &Provider) -> Result<Option<Arc<KeySet>>, Rejection> {
-        if let Source::Inline(_) = &provider.source {
-            return Ok(None);
+    /// How long its keys live.
+    pub fn limits(&self) -> Limits {
+        let (ttl, cooldown, max_stale) = self.lives;
+        Limits {
+            ttl: Span::from_seconds(ttl),
+            cooldown: Span::from_seconds(cooldown),
+            max_stale: Span::from_seconds(max_stale),
         }
-        let origin = origin(provider, self.settings)?;
-        let keys = match shared() {
-            Some(shared) => cluster::newer(shared, &origin, self.now),
-            None => self.own.newer(&origin),
-        };
-        keys.map_err(|error| unavailable(&origin, &error))
     }
-}
 
-/// Where a provider's keys come from. An error where they come from nowhere, or only without TLS.
-pub fn origin(provider: &Provider, settings: &Settings) -> Result<Origin, Rejection> {
-    if let Some(rejection) = no_key_source(provider) {
-        return Err(rejection);
+    /// What stored keys must share with this source to be its own: the same place, the same trust roots, and TLS or
+    /// not.
+    pub fn provenance(&self) -> Provenance {
+        let Network { ca_file, allow_insecure_http, .. } = self.network.clone();
+        Provenance { location: self.location.clone(), network: NetworkTrust { ca_file, allow_insecure_http } }
     }
-    let Some(location) = Location::of(&provider.source) else {
-        unreachable!("inline keys have no location, and their callers do not ask for one")
-    };
-    if let Some(url) = location.insecure_url()
-        && !settings.network.allow_insecure_http
-    {
-        let detail = format!("Keys are not fetched from \"{url}\" without TLS.");
-        return Err(Rejection::new(Reason::KeysUnavailable, detail)
-            .hint("Use an https: URL, or set pg_jwks.allow_insecure_http for tests on one machine."));
-    }
-    Ok(Origin::new(location, settings))
-}
 
-fn unavailable(origin: &Origin, error: &str) -> Rejection {
-    Rejection::new(Reason::KeysUnavailable, origin.location.problem(error)).hint(origin.location.hint())
+    /// The bound of one fetch.
+    pub fn fetch_timeout(&self) -> Duration {
+        self.network.fetch_timeout
+    }
+
+    /// As text, by which processes agree on a source.
+    pub fn descriptor(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a descriptor.
+    pub fn from_descriptor(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// That keys cannot be had from here. `error` is a full sentence.
+    pub fn unavailable(&self, error: &str) -> Rejection {
+        Rejection::new(Reason::KeysUnavailable, self.location.problem(error)).hint(self.location.hint())
+    }
 }

@@ -1,14 +1,15 @@
 //! The background worker `pg_jwks keys`: all the network I/O of the cluster.
 
-mod entry;
+mod tended;
 
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::Duration;
 
-use pg_jwks_core::cache::freshness::CachedKeys;
+use pg_jwks_core::cache::freshness::Freshness;
+use pg_jwks_core::cache::slots::{Published, SlotId};
+use pg_jwks_core::cache::worker_plan::{Action, Event, Fetch, NAP, Situation, plan};
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
@@ -16,22 +17,19 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::disk::{self, Stored};
-use super::fetch::{Fetched, Outcome, Validators};
-use super::location::{Location, Origin};
-use super::shared::{Published, Shared, SlotId, Want, shared};
-use super::wait::{Fetching, Progress};
+use super::fetch::{Fetched, Outcome};
+use super::location::Location;
+use super::shared::{Shared, shared};
+use super::source::KeySource;
 use crate::pg::clock;
 use crate::settings;
 use crate::telemetry::counters::{count, counters};
-use entry::{Entry, Underway};
+use tended::Tended;
 
 /// After this time the postmaster starts the worker again when it ended.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// The longest sleep: a bound on what a lost wake-up or a clock that was set can cost.
-const NAP: Span = Span::from_seconds(60);
-
-/// An origin that no backend has used for this long, and that the server's own settings do not name, is left alone.
+/// A source that no backend has used for this long, and that the server's own settings do not name, is left alone.
 const IDLE: Span = Span::from_seconds(3600);
 
 /// Registers the worker; called while the postmaster loads the library. It runs wherever sessions do, standbys
@@ -61,7 +59,9 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
         // An error ends the worker, and the postmaster starts it again.
         Err(error) => error!("pg_jwks: no sockets for the worker: {error}"),
     };
-    // SAFETY: MyLatch is this process's latch in shared memory. The context is this process's own and is never deleted.
+    // SAFETY: MyLatch is this process's latch in shared memory, where it stays when the process has ended. `ended` has
+    // the type of an exit callback, and its library is never unloaded. The context is a child of TopMemoryContext that
+    // nobody deletes, so it can be the current one for the life of this process.
     let context = unsafe {
         shared.set_worker(pg_sys::MyLatch);
         pg_sys::before_shmem_exit(Some(ended), pg_sys::Datum::from(0));
@@ -75,27 +75,28 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
         pg_sys::MemoryContextSwitchTo(context);
         context
     };
-    let mut worker = Worker { shared, ring, entries: HashMap::new(), configured: Vec::new(), settings_read: false };
+    let mut worker = Worker { shared, ring, tended: HashMap::new(), configured: Vec::new(), settings_read: false };
     loop {
         if BackgroundWorker::sigterm_received() {
             // With any other status than 1 the postmaster would not start the worker again (bgworker.c).
-            // SAFETY: ends the process as PostgreSQL prescribes.
+            // SAFETY: runs the exit callbacks and ends the process; nothing that they use is borrowed here.
             unsafe { pg_sys::proc_exit(1) };
         }
         if BackgroundWorker::sighup_received() {
-            // SAFETY: outside of a transaction, as in any background process.
+            // SAFETY: called between turns, so nothing points to the value of a setting that this replaces.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
             worker.settings_read = false;
         }
         let nap = worker.turn(clock::now());
-        // SAFETY: what a turn allocates in it (log lines) it does not keep.
+        // SAFETY: the context lives as long as the process. All that a turn has PostgreSQL allocate in it is log lines,
+        // which nobody keeps.
         unsafe { pg_sys::MemoryContextReset(context) };
         sleep(&bell, nap);
     }
 }
 
 /// Called when the worker ends, however it does, but for a crash.
-unsafe extern "C-unwind" fn ended(_code: i32, _argument: pg_sys::Datum) {
+extern "C-unwind" fn ended(_code: i32, _argument: pg_sys::Datum) {
     if let Some(shared) = shared() {
         shared.set_worker(std::ptr::null_mut());
     }
@@ -104,7 +105,8 @@ unsafe extern "C-unwind" fn ended(_code: i32, _argument: pg_sys::Datum) {
 fn sleep(bell: &UnixStream, nap: Span) {
     let _ = bell.set_nonblocking(true);
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // SAFETY: the latch is this process's own and the socket is open.
+    // SAFETY: MyLatch is this process's own from its start to its end, and `bell` keeps the descriptor open during the
+    // calls.
     unsafe {
         pg_sys::WaitLatchOrSocket(
             pg_sys::MyLatch,
@@ -122,7 +124,7 @@ fn sleep(bell: &UnixStream, nap: Span) {
 struct Worker {
     shared: Shared,
     ring: UnixStream,
-    entries: HashMap<SlotId, Entry>,
+    tended: HashMap<SlotId, Tended>,
     /// The descriptors of the server's own settings.
     configured: Vec<String>,
     settings_read: bool,
@@ -135,13 +137,13 @@ impl Worker {
             self.read_settings(now);
         }
         let slots = self.shared.slots();
-        self.entries.retain(|id, _| slots.iter().any(|(slot, _)| slot == id));
+        self.tended.retain(|id, _| slots.iter().any(|(slot, _)| slot == id));
         let mut next = now + NAP;
         for (id, descriptor) in slots {
-            self.shared.bound_use(id, now);
-            if let Some(mut entry) = self.entries.remove(&id).or_else(|| self.opened(id, descriptor, now)) {
-                next = next.min(self.tend(id, &mut entry, now));
-                self.entries.insert(id, entry);
+            self.shared.last_used(id).bound(now);
+            if let Some(mut tended) = self.tended.remove(&id).or_else(|| self.taken_over(id, descriptor, now)) {
+                next = next.min(self.tend(id, &mut tended, now));
+                self.tended.insert(id, tended);
             }
         }
         next.since(now)
@@ -152,178 +154,167 @@ impl Worker {
         self.settings_read = true;
         let settings = settings::current();
         let providers = settings.providers.as_ref().map_or(&[][..], |providers| providers.all());
-        let origins = providers.iter().filter_map(|provider| Location::of(&provider.source));
-        let usable =
-            origins.filter(|location| location.insecure_url().is_none() || settings.network.allow_insecure_http);
-        let configured: Vec<_> = usable.map(|location| Origin::new(location, &settings).descriptor()).collect();
+        let locations = providers.iter().filter_map(|provider| Location::of(&provider.source));
+        let sources = locations.filter_map(|location| KeySource::new(location, &settings));
+        let configured: Vec<_> = sources.map(|source| source.descriptor()).collect();
         for descriptor in &configured {
             if self.shared.slot(descriptor, IDLE, now).is_none() {
                 warning!("pg_jwks: no slot of the shared key cache is free for {descriptor}");
             }
         }
-        // Sources that the settings no longer name are fetched again only where a backend uses them from now on.
+        // Sources that the settings no longer name are fetched again only if a backend uses them from now on.
         let former = std::mem::replace(&mut self.configured, configured);
-        let gone = |entry: &Entry| former.contains(&entry.descriptor) && !self.configured.contains(&entry.descriptor);
-        self.entries.iter().filter(|(_, entry)| gone(entry)).for_each(|(id, _)| self.shared.forget_use(*id));
-    }
-
-    /// Takes a slot over: from shared memory where an earlier worker left keys, or else from disk.
-    fn opened(&self, id: SlotId, descriptor: String, now: Timestamp) -> Option<Entry> {
-        let origin = Origin::from_descriptor(&descriptor)?;
-        let mut cached = CachedKeys::default();
-        let (state, document) = self.shared.state(id, 0)?;
-        match document {
-            Some(document) => {
-                if let Ok(keys) = KeySet::parse(&document, origin.location.trust()) {
-                    let (fetched, life) = (Timestamp::from_micros(state.fetched), Span::from_micros(state.life));
-                    cached.restored(Arc::new(keys), fetched, life);
-                }
-            }
-            None => match disk::load(&origin) {
-                Ok(None) => {}
-                Ok(Some(stored)) => self.restore(id, &origin, &mut cached, stored, now),
-                Err(problem) => log!("pg_jwks: {problem}"),
-            },
+        let gone =
+            |tended: &Tended| former.contains(&tended.descriptor) && !self.configured.contains(&tended.descriptor);
+        for (id, _) in self.tended.iter().filter(|(_, tended)| gone(tended)) {
+            self.shared.last_used(*id).forget();
         }
-        Some(Entry {
-            origin,
-            descriptor,
-            cached,
-            validators: Validators::default(),
-            attempted: state.attempted,
-            quiet_until: state.quiet_until,
-            fetching: None,
-        })
     }
 
-    fn restore(&self, id: SlotId, origin: &Origin, cached: &mut CachedKeys, stored: Stored, now: Timestamp) {
-        let fetched = Timestamp::from_micros(stored.fetched);
-        let limit = origin.limits().max_stale.max(Span::from_micros(stored.life));
-        if now >= fetched + limit || now < fetched {
-            log!("pg_jwks: stored keys of {} are ignored: they are too old, or from the future", origin.location);
+    /// Takes a slot over. If an earlier worker left no keys in shared memory, those on disk are published.
+    fn taken_over(&self, id: SlotId, descriptor: String, now: Timestamp) -> Option<Tended> {
+        let tended = Tended::of(descriptor)?;
+        let (freshness, _) = self.shared.state(id)?;
+        if freshness.fetched_at().is_none() {
+            match disk::load(&tended.source) {
+                Ok(None) => {}
+                Ok(Some(stored)) => self.restore(id, &tended.source, freshness, &stored, now),
+                Err(problem) => log!("pg_jwks: {problem}"),
+            }
+        }
+        Some(tended)
+    }
+
+    fn restore(&self, id: SlotId, source: &KeySource, mut freshness: Freshness, stored: &Stored, now: Timestamp) {
+        freshness.restored(stored.fetched, stored.life);
+        if now < stored.fetched || !freshness.serves(now, &source.limits()) {
+            log!("pg_jwks: stored keys of {} are ignored: they are too old, or from the future", source.location);
             return;
         }
-        if let Ok(keys) = KeySet::parse(&stored.document, origin.location.trust())
-            && self.shared.publish(id, &stored.document, stored.fetched, stored.life) == Published::Yes
+        if KeySet::parse(&stored.document, source.location.trust()).is_ok()
+            && self.shared.publish(id, &stored.document, freshness) == Published::Yes
         {
-            log!("pg_jwks: using stored keys of {}, fetched {} ago", origin.location, now.since(fetched));
-            cached.restored(Arc::new(keys), fetched, Span::from_micros(stored.life));
+            log!("pg_jwks: using stored keys of {}, fetched {} ago", source.location, now.since(stored.fetched));
         }
     }
 
-    /// Does what is due for one origin, and returns when something will be next.
-    fn tend(&self, id: SlotId, entry: &mut Entry, now: Timestamp) -> Timestamp {
-        self.harvest(id, entry, now);
-        let configured = self.configured.contains(&entry.descriptor);
+    /// Does what is due for one source, and returns when something will be next.
+    fn tend(&self, id: SlotId, tended: &mut Tended, now: Timestamp) -> Timestamp {
+        let configured = self.configured.contains(&tended.descriptor);
         if configured {
-            self.shared.touch(id, now);
+            self.shared.last_used(id).touch(now);
         }
-        let in_use = configured || self.shared.last_used(id) > (now - IDLE).micros();
-        let request = self.shared.open_request(id);
-        if entry.fetching.is_none() {
-            let wanted = request.as_ref().is_some_and(|request| entry.wants_fetch(request, now));
-            if wanted || (in_use && now >= entry.due(now)) {
-                self.begin(id, entry, request.as_ref().map_or(0, |request| request.number), now);
+        let in_use = configured || self.shared.last_used(id).moment() > now - IDLE;
+        let (mut event, mut result) = tended.progress();
+        // The slot can go to another source meanwhile.
+        while let Some((freshness, request)) = self.shared.state(id) {
+            let limits = tended.source.limits();
+            let situation = Situation { freshness, limits, in_use, request, fetch: tended.fetch() };
+            match plan(&situation, event, now) {
+                Action::Sleep(until) => return until,
+                action => self.act(id, tended, freshness, action, result.take(), now),
             }
+            event = Event::Nothing;
         }
-        if let Some(request) = request {
-            let waits = entry.fetching.as_ref().is_some_and(|underway| !underway.overdue);
-            let served = request.want == Want::Keys && entry.is_fresh(now);
-            if served || !waits {
-                self.shared.answer(id, request.number);
+        now + NAP
+    }
+
+    /// Does an action for one source.
+    fn act(
+        &self,
+        id: SlotId,
+        tended: &mut Tended,
+        freshness: Freshness,
+        action: Action,
+        result: Option<Result<Outcome, String>>,
+        now: Timestamp,
+    ) {
+        match action {
+            Action::Sleep(_) => {}
+            Action::Answer(number) => self.shared.answer(id, number),
+            Action::Forget => tended.set_ended(),
+            Action::Begin { answers, for_unknown_key } => {
+                if let Err(error) = tended.begin(answers, for_unknown_key, &self.ring, now) {
+                    self.note_failure(id, tended, freshness, &format!("No thread could be started: {error}."), now);
+                    self.shared.answer(id, answers);
+                }
             }
-        }
-        match &entry.fetching {
-            // The bell rings when it is done.
-            Some(underway) if !underway.overdue => entry.deadline(),
-            None if in_use => entry.due(now).max(now + Span::from_millis(10)),
-            _ => now + NAP,
+            Action::NoteOverdue(fetch) => {
+                tended.set_overdue();
+                self.take_in(id, tended, freshness, fetch, Err("The fetch did not end in time.".into()), now);
+            }
+            Action::Publish(fetch) | Action::NoteFailure(fetch) => {
+                tended.set_ended();
+                if let Some(result) = result {
+                    self.take_in(id, tended, freshness, fetch, result, now);
+                }
+            }
         }
     }
 
-    fn begin(&self, id: SlotId, entry: &mut Entry, answers: u64, now: Timestamp) {
-        entry.attempted = now.micros();
-        let bell = self.ring.try_clone();
-        let begun =
-            bell.and_then(|bell| Fetching::begin(entry.origin.clone(), now, Some((entry.validators.clone(), bell))));
-        match begun {
-            Ok(fetching) => entry.fetching = Some(Underway { fetching, answers, overdue: false }),
-            Err(error) => self.failed(id, entry, format!("No thread could be started: {error}."), now),
+    /// Takes in the result of a fetch, and answers those who waited for it.
+    fn take_in(
+        &self,
+        id: SlotId,
+        tended: &mut Tended,
+        mut freshness: Freshness,
+        fetch: Fetch,
+        result: Result<Outcome, String>,
+        now: Timestamp,
+    ) {
+        if fetch.for_unknown_key {
+            freshness.missed(fetch.begun);
         }
-    }
-
-    /// Takes in the result of a fetch that is done.
-    fn harvest(&self, id: SlotId, entry: &mut Entry, now: Timestamp) {
-        let deadline = entry.deadline();
-        let Some(underway) = &mut entry.fetching else { return };
-        let (answers, reported) = (underway.answers, underway.overdue);
-        let result = match underway.fetching.progress() {
-            Progress::UnderWay if now >= deadline && !reported => {
-                underway.overdue = true;
-                Err("The fetch did not end in time.".into())
-            }
-            Progress::UnderWay => return,
-            Progress::Done(ended) => {
-                entry.fetching = None;
-                ended.result
-            }
-        };
-        match result {
-            Err(_) if reported => return,
-            Err(error) => self.failed(id, entry, error, now),
-            Ok(outcome) => self.succeeded(id, entry, outcome, now),
+        let published = result.and_then(|outcome| self.publish(id, tended, freshness, outcome, fetch.begun));
+        if let Err(error) = published {
+            self.note_failure(id, tended, freshness, &error, now);
         }
         count(&counters().fetches);
-        self.shared.answer(id, answers);
+        self.shared.answer(id, fetch.answers);
     }
 
-    fn succeeded(&self, id: SlotId, entry: &mut Entry, outcome: Outcome, now: Timestamp) {
-        let (keys, max_age, news) = match outcome {
-            Outcome::Unchanged(max_age) => (entry.cached.keys(), max_age, None),
+    /// Publishes what a fetch brought, and stores it on disk. The error is a full sentence.
+    fn publish(
+        &self,
+        id: SlotId,
+        tended: &mut Tended,
+        mut freshness: Freshness,
+        outcome: Outcome,
+        begun: Timestamp,
+    ) -> Result<(), String> {
+        let limits = tended.source.limits();
+        let (document, max_age, validators) = match outcome {
             Outcome::Fetched(Fetched { keys, document, max_age, validators }) => {
                 for skipped in keys.skipped() {
-                    debug1!("pg_jwks: a key of {} is not used: {}", entry.origin.location, skipped.why);
+                    debug1!("pg_jwks: a key of {} is not used: {}", tended.source.location, skipped.why);
                 }
-                (Some(Arc::new(keys)), max_age, Some((document, validators)))
+                (document, max_age, validators)
+            }
+            Outcome::Unchanged(max_age) => {
+                let validators = std::mem::take(&mut tended.validators);
+                let Some((_, document)) = self.shared.contents(id, 0) else { return Ok(()) };
+                (document.ok_or("The answer confirms keys that are not there.")?, max_age, validators)
             }
         };
-        let document = match &news {
-            Some((document, _)) => Some(document.clone()),
-            None => self.shared.state(id, 0).and_then(|(_, document)| document),
-        };
-        let (Some(keys), Some(document)) = (keys, document) else { return };
-        // Keys are as old as the request for them.
-        let fetched = Timestamp::from_micros(entry.attempted);
-        let mut cached = entry.cached.clone();
-        cached.fetched(keys, max_age, fetched, &entry.origin.limits());
-        let Some(life) = cached.life(&entry.origin.limits()) else { return };
-        let stored = Stored { document, fetched: fetched.micros(), life: life.micros() };
-        match self.shared.publish(id, &stored.document, stored.fetched, stored.life) {
-            Published::Gone => return,
+        freshness.fetched(begun, max_age, &limits);
+        match self.shared.publish(id, &document, freshness) {
+            Published::Gone => return Ok(()),
             Published::TooLarge => {
-                let error = "The keys do not fit in shared memory; raise pg_jwks.shared_cache_size.";
-                return self.failed(id, entry, error.into(), now);
+                return Err("The keys do not fit in shared memory; raise pg_jwks.shared_cache_size.".into());
             }
-            Published::Yes => entry.cached = cached,
+            Published::Yes => tended.validators = validators,
         }
-        if let Some((_, validators)) = news {
-            entry.validators = validators;
+        let life = freshness.life(&limits).unwrap_or_default();
+        if let Err(error) = disk::save(&tended.source, &Stored { document, fetched: begun, life }) {
+            warning!("pg_jwks: the keys of {} could not be stored: {error}", tended.source.location);
         }
-        if let Err(error) = disk::store(&entry.origin, &stored) {
-            warning!("pg_jwks: the keys of {} could not be stored: {error}", entry.origin.location);
-        }
-        self.note(id, entry, now);
+        Ok(())
     }
 
-    fn failed(&self, id: SlotId, entry: &mut Entry, error: String, now: Timestamp) {
+    fn note_failure(&self, id: SlotId, tended: &Tended, mut freshness: Freshness, error: &str, now: Timestamp) {
         count(&counters().fetch_failures);
-        log!("pg_jwks: keys could not be had from {}: {error}", entry.origin.location);
-        entry.cached.failed(error, now);
-        self.note(id, entry, now);
-    }
-
-    fn note(&self, id: SlotId, entry: &Entry, now: Timestamp) {
-        let error = entry.cached.last_error().unwrap_or_default();
-        self.shared.note(id, entry.attempted, entry.due(now).micros(), entry.quiet_until, error);
+        log!("pg_jwks: keys could not be had from {}: {error}", tended.source.location);
+        freshness.failed(now);
+        self.shared.note(id, freshness, error);
     }
 }

@@ -11,6 +11,12 @@ pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 /// Keys of one set. A provider publishes a handful; the bound keeps the search for a `kid` short.
 pub const MAX_KEYS: usize = 256;
 
+/// Bytes of the text that names a source of keys in shared memory: a long URL and a long path.
+pub const MAX_SOURCE_DESCRIPTOR_BYTES: usize = 2048;
+
+/// Bytes that shared memory keeps of the reason why keys could not be had: a URL and a sentence.
+pub const MAX_NOTED_ERROR_BYTES: usize = 512;
+
 /// Bits of an RSA modulus, lower bound: RFC 7518 §3.3 and §3.5 demand 2048.
 pub const MIN_RSA_BITS: usize = 2048;
 

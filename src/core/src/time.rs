@@ -1,5 +1,6 @@
 //! Moments and lengths of time, handed in by the caller.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bounds::MAX_NUMERIC_DATE;
@@ -7,11 +8,15 @@ use crate::bounds::MAX_NUMERIC_DATE;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// A moment, in microseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(transparent)]
+#[serde(transparent)]
 pub struct Timestamp(i64);
 
 /// A length of time, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[repr(transparent)]
+#[serde(transparent)]
 pub struct Span(i64);
 
 impl Timestamp {

@@ -7,13 +7,13 @@ use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use common::*;
 use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_KEYS};
 use pg_jwks_core::jose::algorithm::{Algorithm, KeyType};
-use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use serde_json::{Value, json};
 
 const NO_KEY: &str = "the PEM block has no supported key";
 
 fn parse(document: &str) -> Result<KeySet, String> {
-    KeySet::parse(document.as_bytes(), Origin::Local)
+    KeySet::parse(document.as_bytes(), Trust::Local)
 }
 
 /// Why this JWK is skipped; the usable key beside it stays.
@@ -90,7 +90,7 @@ fn an_ed25519_key_has_32_bytes() {
 #[test]
 fn shared_secrets_come_from_the_server_and_are_long() {
     let document = json!({"keys": [OCT.jwk(), P256.jwk()]}).to_string();
-    let network = KeySet::parse(document.as_bytes(), Origin::Network).unwrap();
+    let network = KeySet::parse(document.as_bytes(), Trust::Network).unwrap();
     assert_eq!(network.keys().len(), 1);
     assert_eq!(network.skipped()[0].why, "shared secret from the network");
     assert_eq!(parse(&document).unwrap().keys().len(), 2);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::*;
 use pg_jwks_core::bounds::MAX_CANDIDATE_KEYS;
-use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::{Keys, verify};
@@ -220,12 +220,12 @@ fn a_key_without_a_name_can_be_replaced_unnoticed_so_its_failure_asks_for_newer_
 fn shared_secrets_work_where_the_server_has_them_and_allows_them() {
     let token = Token::new(&OCT).text();
     let document = json!({"keys": [OCT.jwk(), RSA.jwk()]}).to_string();
-    for (origin, algorithms, expected) in [
-        (Origin::Local, WITH_HMAC, Ok(())),
-        (Origin::Local, "RS256", Err(Reason::AlgorithmNotAllowed)),
-        (Origin::Network, WITH_HMAC, Err(Reason::KeyUnknown)),
+    for (trust, algorithms, expected) in [
+        (Trust::Local, WITH_HMAC, Ok(())),
+        (Trust::Local, "RS256", Err(Reason::AlgorithmNotAllowed)),
+        (Trust::Network, WITH_HMAC, Err(Reason::KeyUnknown)),
     ] {
-        let keys = Arc::new(KeySet::parse(document.as_bytes(), origin).unwrap());
+        let keys = Arc::new(KeySet::parse(document.as_bytes(), trust).unwrap());
         let mut server = Server::with_keys(keys).set(|settings| settings.allowed_algorithms = algorithms);
         assert_eq!(server.verify(&token).map(drop), expected);
     }

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use pg_jwks_core::cache::freshness::{CachedKeys, Limits, Step};
+use pg_jwks_core::cache::freshness::{Freshness, Limits, Step, Upkeep};
 use pg_jwks_core::cache::token_cache::TokenCache;
 use pg_jwks_core::digest::digest;
 use pg_jwks_core::jose::jwks::KeySet;
@@ -27,7 +27,8 @@ struct Backend {
     /// What the issuer publishes; `None` while it is unreachable.
     published: Option<Arc<KeySet>>,
     fetches: usize,
-    cached: CachedKeys,
+    freshness: Freshness,
+    keys: Option<Arc<KeySet>>,
     tokens: TokenCache,
     hits: usize,
     now: Timestamp,
@@ -38,7 +39,8 @@ impl Backend {
         Self {
             published: Some(key_set(signers)),
             fetches: 0,
-            cached: CachedKeys::default(),
+            freshness: Freshness::NEW,
+            keys: None,
             tokens: TokenCache::new(8),
             hits: 0,
             now: NOW,
@@ -52,9 +54,16 @@ impl Backend {
     fn fetch(&mut self) {
         self.fetches += 1;
         match &self.published {
-            Some(keys) => self.cached.fetched(keys.clone(), None, self.now, &LIMITS),
-            None => self.cached.failed("no answer".into(), self.now),
+            Some(keys) => {
+                self.freshness.fetched(self.now, None, &LIMITS);
+                self.keys = Some(keys.clone());
+            }
+            None => self.freshness.failed(self.now),
         }
+    }
+
+    fn step(&self) -> Step {
+        self.freshness.step(self.now, &LIMITS, Upkeep::OnUse)
     }
 
     fn login(&mut self, token: &str) -> Result<Arc<VerifiedClaims>, Reason> {
@@ -76,27 +85,22 @@ impl Backend {
 
 impl Keys for Backend {
     fn current(&mut self, _: &Provider) -> Result<Arc<KeySet>, Rejection> {
-        let step = match self.cached.step(self.now, &LIMITS) {
-            Step::Fetch => {
-                self.fetch();
-                self.cached.step(self.now, &LIMITS)
-            }
-            step => step,
-        };
-        match step {
-            Step::Use(keys) => Ok(keys),
-            Step::UseAndRefresh(keys) => {
-                self.fetch();
-                Ok(keys)
-            }
-            Step::Fetch | Step::Unavailable => Err(Rejection::new(Reason::KeysUnavailable, "Keys could not be had.")),
+        if self.step() == Step::Fetch {
+            self.fetch();
         }
+        let (step, keys) = (self.step(), self.keys.clone());
+        if step == Step::UseAndRefresh {
+            self.fetch();
+        }
+        keys.filter(|_| matches!(step, Step::Use | Step::UseAndRefresh))
+            .ok_or_else(|| Rejection::new(Reason::KeysUnavailable, "Keys could not be had."))
     }
 
     fn newer(&mut self, provider: &Provider) -> Result<Option<Arc<KeySet>>, Rejection> {
-        if !self.cached.may_fetch_for_unknown_key(self.now, &LIMITS) {
+        if !self.freshness.may_fetch_for_unknown_key(self.now, &LIMITS) {
             return Ok(None);
         }
+        self.freshness.missed(self.now);
         self.fetch();
         self.current(provider).map(Some)
     }

@@ -8,7 +8,7 @@ use common::*;
 use pg_jwks_core::cache::http_caching;
 use pg_jwks_core::claims::{ClaimPath, ClaimSet, RestoredClaims};
 use pg_jwks_core::jose::algorithm::Algorithms;
-use pg_jwks_core::jose::jwks::{Candidates, KeySet, Origin};
+use pg_jwks_core::jose::jwks::{Candidates, KeySet, Trust};
 use pg_jwks_core::policy::claim_settings;
 use pg_jwks_core::policy::membership_table::MembershipTable;
 use pg_jwks_core::policy::provider::{Audience, Source};
@@ -165,8 +165,8 @@ proptest! {
 
     #[test]
     fn parsers_do_not_panic(text in nearly_json()) {
-        for origin in [Origin::Local, Origin::Network] {
-            if let Ok(set) = KeySet::parse(&text, origin) {
+        for trust in [Trust::Local, Trust::Network] {
+            if let Ok(set) = KeySet::parse(&text, trust) {
                 prop_assert!(!set.keys().is_empty());
             }
         }
@@ -197,7 +197,7 @@ proptest! {
             jwk
         }).collect();
         jwks.splice(1..1, junk.iter().cloned());
-        let set = KeySet::parse(json!({"keys": jwks}).to_string().as_bytes(), Origin::Local).unwrap();
+        let set = KeySet::parse(json!({"keys": jwks}).to_string().as_bytes(), Trust::Local).unwrap();
         prop_assert_eq!(set.skipped().len(), junk.len());
         prop_assert_eq!(set.keys().len(), chosen.len());
         for ((which, kid, bound), key) in chosen.iter().zip(set.keys()) {

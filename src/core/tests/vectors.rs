@@ -4,7 +4,7 @@ mod common;
 
 use common::{Server, key_set_of, only_failure};
 use pg_jwks_core::jose::algorithm::Algorithm;
-use pg_jwks_core::jose::jwks::{Candidates, KeySet, Origin};
+use pg_jwks_core::jose::jwks::{Candidates, KeySet, Trust};
 use pg_jwks_core::rejection::{Check, Reason};
 use pg_jwks_core::time::Timestamp;
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ fn rfc_7517_a_1_the_signature_key_is_usable_and_the_encryption_key_is_not() {
                4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7\
                d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF4\
                4-csFCur-kEgU8awapJzKnqDKgw"}]});
-    let set = KeySet::parse(document.to_string().as_bytes(), Origin::Network).unwrap();
+    let set = KeySet::parse(document.to_string().as_bytes(), Trust::Network).unwrap();
     let [rsa] = set.keys() else { panic!("{set:?}") };
     assert_eq!((rsa.kid(), rsa.bits(), rsa.algorithm()), (Some("2011-04-29"), 2048, Some(Algorithm::RS256)));
     let [ec] = set.skipped() else { panic!("{set:?}") };
@@ -152,7 +152,7 @@ fn rfc_7517_b_certificates_beside_a_key_are_ignored() {
                bsr4iJmG0Qu2j8DsVyT1azpJC_NG84Ty5KKthuCaPod7iI7w0LK9orSMhBEwwZDCxTWq4aYWAchc8t-emd9qOvWtVMDC2BXksRngh6X5b\
                UYLy6AyHKvj-nUy1wgzjYQDwHMTplCoLtU-o-8SNnZ1tmRoGE9uJkBLdh5gFENabWnU5m1ZqZPdwS-qo-meMvVfJb6jJVWRpl2SUtCnYG\
                2C32qvbWbjZ_jBPD5eunqsIo1vQ"}]});
-    let set = KeySet::parse(document.to_string().as_bytes(), Origin::Network).unwrap();
+    let set = KeySet::parse(document.to_string().as_bytes(), Trust::Network).unwrap();
     assert!(matches!(set.candidates(Some("1b94c"), Algorithm::RS256), Candidates::Named(keys) if keys.len() == 1));
 }
 
@@ -161,14 +161,14 @@ fn rfc_7517_a_2_private_keys_are_not_used() {
     let key = json!({"kty": "EC", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
                      "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
                      "d": "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"});
-    let error = KeySet::parse(key.to_string().as_bytes(), Origin::Local).unwrap_err();
+    let error = KeySet::parse(key.to_string().as_bytes(), Trust::Local).unwrap_err();
     assert!(error.contains("private key"), "{error}");
 }
 
 #[test]
 fn rfc_7517_a_3_shared_secrets_of_128_bits_are_too_short() {
     let document = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": "GawgguFyGrWKav7AX4VKUg"}, hs256_key()]});
-    let set = KeySet::parse(document.to_string().as_bytes(), Origin::Local).unwrap();
+    let set = KeySet::parse(document.to_string().as_bytes(), Trust::Local).unwrap();
     assert_eq!((set.keys().len(), set.skipped().len()), (1, 1));
     assert_eq!(set.keys()[0].bits(), 512);
 }

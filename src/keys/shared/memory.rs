@@ -1,106 +1,49 @@
 //! The layout of the shared memory, its start, and its lock.
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::CStr;
 use std::ptr;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64};
+use std::sync::atomic::{AtomicPtr, AtomicU64};
 
+use pg_jwks_core::cache::last_used::LastUsed;
+use pg_jwks_core::cache::slots;
 use pgrx::pg_sys;
 
+use crate::pg::backend_local::BackendLocal;
 use crate::settings;
 
-/// Origins that one cluster can use at a time.
-pub const MAX_SLOTS: usize = 128;
+/// Sources that one cluster can use at a time.
+const MAX_SLOTS: usize = 128;
 
-/// Bytes of a descriptor: a long URL and a long path.
-pub const MAX_DESCRIPTOR: usize = 2048;
+type Slots = slots::Slots<MAX_SLOTS>;
 
-/// Bytes that are kept of an error.
-const MAX_ERROR: usize = 512;
+/// What the slots are at first. They are too large for the stack.
+static FREE: Slots = Slots::FREE;
 
 const NAME: &CStr = c"pg_jwks";
 
-/// A text of bounded length.
-#[repr(C)]
-pub struct Text<const N: usize> {
-    length: usize,
-    bytes: [u8; N],
-}
-
-impl<const N: usize> Text<N> {
-    /// Stores as much of a text as fits.
-    pub fn set(&mut self, text: &str) {
-        let end = (0..=text.len().min(N)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        self.bytes[..end].copy_from_slice(&text.as_bytes()[..end]);
-        self.length = end;
-    }
-
-    /// The bytes of the text.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
-    /// A copy of the text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(self.bytes()).into_owned()
-    }
-}
-
-/// What the cluster knows of an origin.
-#[repr(C)]
-pub struct Slot {
-    /// Differs whenever the slot goes to another origin; 0 where it never had one.
-    pub tenancy: u64,
-    pub descriptor: Text<MAX_DESCRIPTOR>,
-    /// The generation in which the document was published; 0 for none.
-    pub serial: u64,
-    pub offset: usize,
-    pub length: usize,
-    pub fetched: i64,
-    pub life: i64,
-    /// When a fetch was last begun, and when the next one is due.
-    pub attempted: i64,
-    pub due: i64,
-    pub error: Text<MAX_ERROR>,
-    /// Until then unknown keys cause no fetch.
-    pub quiet_until: i64,
-    /// The newest request, the newest one for newer keys than there are, the newest one that no cooldown holds up, and
-    /// the newest one that the worker has answered.
-    pub wanted: u64,
-    pub wanted_newer: u64,
-    pub wanted_now: u64,
-    pub answered: u64,
-}
-
-/// What the lock guards, but for the documents.
-#[repr(C)]
-pub struct Guarded {
-    pub slots: [Slot; MAX_SLOTS],
-    pub tenancies: u64,
-    pub arena_used: usize,
-}
+/// Which of PostgreSQL's locks guards the start of extensions' shared memory: AddinShmemInitLock, which
+/// `storage/lwlocknames.h` has at this place in every version.
+const ADDIN_SHMEM_INIT_LOCK: usize = 21;
 
 /// The whole. The arena, where the documents are, follows it.
 #[repr(C)]
 pub struct Memory {
-    pub answered: pg_sys::ConditionVariable,
+    /// Broadcast whenever the worker has answered, or a slot has gone to another source.
+    pub answered: UnsafeCell<pg_sys::ConditionVariable>,
+    /// The latch that wakes the worker; NULL while there is no worker.
     pub worker: AtomicPtr<pg_sys::Latch>,
+    /// Counts everything that may interest a backend. It moves under the lock, so that whoever sees the new value and
+    /// then takes the lock sees what changed.
     pub generation: AtomicU64,
-    pub last_used: [AtomicI64; MAX_SLOTS],
+    /// When each slot was last used.
+    pub last_used: [LastUsed; MAX_SLOTS],
     arena_size: usize,
-    guarded: Guarded,
+    slots: UnsafeCell<Slots>,
 }
 
-struct Pointers {
-    memory: Cell<*mut Memory>,
-    lock: Cell<*mut pg_sys::LWLock>,
-}
-
-// SAFETY: the pointers are set once for each life of the shared memory, in the postmaster, and processes inherit them.
-// Threads that fetch do not use them.
-unsafe impl Sync for Pointers {}
-
-static POINTERS: Pointers = Pointers { memory: Cell::new(ptr::null_mut()), lock: Cell::new(ptr::null_mut()) };
+static MEMORY: BackendLocal<Cell<*mut Memory>> = BackendLocal::new(Cell::new(ptr::null_mut()));
+static LOCK: BackendLocal<Cell<*mut pg_sys::LWLock>> = BackendLocal::new(Cell::new(ptr::null_mut()));
 
 fn size() -> usize {
     size_of::<Memory>() + settings::shared_cache_bytes()
@@ -108,7 +51,8 @@ fn size() -> usize {
 
 /// Asks for shared memory; called while the postmaster loads the library.
 pub fn request() {
-    // SAFETY: called from the hook that PostgreSQL provides for this.
+    // SAFETY: `keys::preload` calls this where PostgreSQL takes such requests: in shmem_request_hook or, before
+    // PostgreSQL 15, while shared_preload_libraries are loaded. The name is a literal, which stays.
     unsafe {
         pg_sys::RequestAddinShmemSpace(size());
         pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), 1);
@@ -116,58 +60,82 @@ pub fn request() {
 }
 
 /// Initialises the shared memory; called from the startup hook, at the start of the server and after each crash.
-pub fn startup() {
+pub fn start() {
     let mut found = false;
-    // SAFETY: the hook runs in the postmaster, before any other process has this memory. All-zero bytes are a valid
-    // Memory (integers, null pointers and atomics) but for the condition variable, which is initialised.
+    // SAFETY: MainLWLockArray is there when the startup hook runs, and has this lock (see its constant).
+    let init_lock = unsafe { &raw mut (*pg_sys::MainLWLockArray.add(ADDIN_SHMEM_INIT_LOCK)).lock };
+    let _locked = Locked::acquire(init_lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+    // SAFETY: the structure has the size that was asked for (`request`: settings of the server's start do not change
+    // after it), and is aligned for any type. While this holds AddinShmemInitLock nobody else uses it. Every field is
+    // written before it is read; the bytes of the arena are initialised by zeroing them.
     unsafe {
         let memory: *mut Memory = pg_sys::ShmemInitStruct(NAME.as_ptr(), size(), &mut found).cast();
         if !found {
             ptr::write_bytes(memory.cast::<u8>(), 0, size());
-            pg_sys::ConditionVariableInit(&raw mut (*memory).answered);
-            (*memory).arena_size = settings::shared_cache_bytes();
+            pg_sys::ConditionVariableInit((*memory).answered.get());
+            (&raw mut (*memory).worker).write(AtomicPtr::new(ptr::null_mut()));
+            (&raw mut (*memory).generation).write(AtomicU64::new(0));
+            (&raw mut (*memory).last_used).write([const { LastUsed::never() }; MAX_SLOTS]);
+            (&raw mut (*memory).arena_size).write(settings::shared_cache_bytes());
+            UnsafeCell::raw_get(&raw const (*memory).slots).copy_from_nonoverlapping(&raw const FREE, 1);
         }
-        POINTERS.memory.set(memory);
-        POINTERS.lock.set(&raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock);
+        MEMORY.set(memory);
+        LOCK.set(&raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock);
     }
 }
 
-/// The shared memory; NULL where the library is not preloaded.
-pub fn pointer() -> *mut Memory {
-    POINTERS.memory.get()
+/// The shared memory; `None` if the library is not preloaded.
+pub fn memory() -> Option<&'static Memory> {
+    // SAFETY: NULL, or initialised by `start` in the postmaster before any other process began, and mapped as long as
+    // this process lives. What changes in it is atomic or in an UnsafeCell.
+    unsafe { MEMORY.get().as_ref() }
 }
 
-/// Reads under the lock, beside other readers. `act` must not take the lock again and must not call PostgreSQL.
-pub fn read<T>(act: impl FnOnce(&Guarded, &[u8]) -> T) -> T {
-    let _held = Held::acquire(pg_sys::LWLockMode::LW_SHARED);
-    let memory = pointer();
-    // SAFETY: writers are locked out, and the arena follows the Memory in the same allocation (`size`).
-    unsafe { act(&(*memory).guarded, std::slice::from_raw_parts(memory.add(1).cast(), (*memory).arena_size)) }
-}
+impl Memory {
+    /// Reads under the lock, beside other readers. `act` must not take the lock again, and must not call PostgreSQL.
+    pub fn read<T>(&self, act: impl FnOnce(&Slots, &[u8]) -> T) -> T {
+        let _locked = Locked::acquire(LOCK.get(), pg_sys::LWLockMode::LW_SHARED);
+        // SAFETY: writers are locked out while this is borrowed. The arena follows the Memory in the same allocation
+        // (`size`), and `start` has initialised its bytes.
+        unsafe { act(&*self.slots.get(), std::slice::from_raw_parts(self.arena(), self.arena_size)) }
+    }
 
-/// Writes under the lock, alone. `act` must not take the lock again and must not call PostgreSQL.
-pub fn write<T>(act: impl FnOnce(&mut Guarded, &mut [u8]) -> T) -> T {
-    let _held = Held::acquire(pg_sys::LWLockMode::LW_EXCLUSIVE);
-    let memory = pointer();
-    // SAFETY: everybody else is locked out, and the arena follows the Memory in the same allocation (`size`).
-    unsafe { act(&mut (*memory).guarded, std::slice::from_raw_parts_mut(memory.add(1).cast(), (*memory).arena_size)) }
+    /// Writes under the lock, alone. `act` must not take the lock again, and must not call PostgreSQL.
+    pub fn write<T>(&self, act: impl FnOnce(&mut Slots, &mut [u8]) -> T) -> T {
+        let _locked = Locked::acquire(LOCK.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);
+        // SAFETY: every other process is locked out while this is borrowed, and this process cannot come here again
+        // (`act` does not). The arena follows the Memory in the same allocation (`size`), and `start` has initialised
+        // its bytes.
+        unsafe { act(&mut *self.slots.get(), std::slice::from_raw_parts_mut(self.arena(), self.arena_size)) }
+    }
+
+    fn arena(&self) -> *mut u8 {
+        // Not from `self`, whose provenance ends with the Memory.
+        MEMORY.get().wrapping_add(1).cast()
+    }
 }
 
 /// The lock is held while this lives, which a panic ends too.
-struct Held(*mut pg_sys::LWLock);
+struct Locked(*mut pg_sys::LWLock);
 
-impl Held {
-    fn acquire(mode: pg_sys::LWLockMode::Type) -> Self {
-        let lock = POINTERS.lock.get();
-        // SAFETY: the lock is initialised, and this process does not hold it: `act` above does not take it.
+impl Locked {
+    fn acquire(lock: *mut pg_sys::LWLock, mode: pg_sys::LWLockMode::Type) -> Self {
+        // SAFETY: the lock is one of PostgreSQL's own or was set by `start`. This process does not hold it: `start` is
+        // called once at a time, and what runs under the other lock does not come here.
         unsafe { pg_sys::LWLockAcquire(lock, mode) };
         Self(lock)
     }
 }
 
-impl Drop for Held {
+impl Drop for Locked {
     fn drop(&mut self) {
-        // SAFETY: the lock is held.
-        unsafe { pg_sys::LWLockRelease(self.0) };
+        // SAFETY: the lock is valid (`acquire`). It is held unless an error of PostgreSQL is unwinding: then errfinish
+        // has set InterruptHoldoffCount, which LWLockAcquire raised, to 0, and the end of the transaction or process
+        // releases all locks.
+        unsafe {
+            if pg_sys::InterruptHoldoffCount > 0 {
+                pg_sys::LWLockRelease(self.0);
+            }
+        }
     }
 }

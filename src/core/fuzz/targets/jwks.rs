@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use pg_jwks_core::jose::algorithm::KeyType;
 use pg_jwks_core::bounds::{MAX_KEYS, MAX_RSA_BITS, MIN_OCT_BYTES, MIN_RSA_BITS};
 use pg_jwks_core::claims::ClaimPath;
-use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::policy::provider::{Audience, Source};
 use pg_jwks_core::policy::providers::Providers;
 use pg_jwks_core::cache::http_caching;
@@ -13,8 +13,8 @@ use pg_jwks_core::discovery;
 use pg_jwks_core::url::is_url;
 
 fuzz_target!(|data: &[u8]| {
-    let local = KeySet::parse(data, Origin::Local);
-    let network = KeySet::parse(data, Origin::Network);
+    let local = KeySet::parse(data, Trust::Local);
+    let network = KeySet::parse(data, Trust::Network);
     if let Ok(set) = &local {
         check(set);
     }

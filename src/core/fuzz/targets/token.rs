@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use pg_jwks_core::claims::RestoredClaims;
 use pg_jwks_core::verification::explain::explain;
-use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::providers::{Providers, TrustSettings};
 use pg_jwks_core::redaction::has_token;
@@ -36,7 +36,7 @@ static SERVER: LazyLock<(Providers, Arc<KeySet>)> = LazyLock::new(|| {
         allowed_algorithms: "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
         ..TrustSettings::DEFAULT
     };
-    let keys = KeySet::parse(KEYS, Origin::Local).expect("the keys of the RFCs are usable");
+    let keys = KeySet::parse(KEYS, Trust::Local).expect("the keys of the RFCs are usable");
     (Providers::assemble(&settings).expect("the settings are good"), Arc::new(keys))
 });
 

@@ -1,9 +1,7 @@
-//! When a key set must be fetched, may be used, and must no longer be: a state machine to which the time is handed.
-
-use std::sync::Arc;
+//! When keys must be fetched, may be used, and must no longer be: one state machine for every place in which keys are
+//! kept. The time is handed in; the keys themselves are kept beside the state.
 
 use crate::bounds::MIN_KEY_LIFE_SECONDS;
-use crate::jose::jwks::KeySet;
 use crate::time::{Span, Timestamp};
 
 /// The settings that rule the life of key sets.
@@ -17,156 +15,185 @@ pub struct Limits {
     pub max_stale: Span,
 }
 
+/// Who fetches keys that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Whoever needs them.
+    OnUse,
+    /// A worker, without being asked.
+    Unasked,
+}
+
 /// What to do for a verification.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Use these keys.
-    Use(Arc<KeySet>),
-    /// Use these keys, and fetch newer ones meanwhile.
-    UseAndRefresh(Arc<KeySet>),
-    /// Fetch, and wait for it; on failure, step again.
+    /// Use the keys.
+    Use,
+    /// Use the keys, and fetch newer ones meanwhile.
+    UseAndRefresh,
+    /// Fetch, and wait for it; then step again.
     Fetch,
-    /// No keys, and it is too early to try again.
+    /// No keys, and nothing to wait for.
     Unavailable,
 }
 
-/// The keys of one source and their history.
-#[derive(Clone, Debug, Default)]
-pub struct CachedKeys {
-    held: Option<Held>,
-    failure: Option<Failure>,
-    last_miss: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    keys: Arc<KeySet>,
-    fetched: Timestamp,
-    /// What the provider granted; the setting bounds it at each step, so that a lower one holds at once.
+/// How the keys of one source stand. It has no pointers, so processes can share it.
+///
+/// The clock can be set back while this lives. Moments from ahead of the present are then those of another clock and
+/// say nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// When the keys were requested; `None` without keys.
+    fetched: Option<Timestamp>,
+    /// The life that the provider granted. The setting bounds it at each look, so that a lower one holds at once.
     life: Span,
+    /// When the last fetch that has ended was begun or, if it failed, when it failed.
+    tried: Option<Timestamp>,
+    /// Failed fetches since the last one that succeeded.
+    failures: u32,
+    /// When an unknown key last caused a fetch.
+    missed: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug)]
-struct Failure {
-    count: u32,
-    at: Timestamp,
-    error: String,
+impl Default for Freshness {
+    fn default() -> Self {
+        Self::NEW
+    }
 }
 
 /// The first wait after a failed fetch. Each further failure doubles it, up to the cooldown. Up to a fifth is taken off,
 /// by the microsecond of the failure, so that servers do not keep step.
 const FIRST_RETRY: Span = Span::from_seconds(1);
 
-impl CachedKeys {
+impl Freshness {
+    /// Without keys, and before the first fetch.
+    pub const NEW: Self = Self { fetched: None, life: Span::ZERO, tried: None, failures: 0, missed: None };
+
     /// What to do now.
-    pub fn step(&self, now: Timestamp, limits: &Limits) -> Step {
-        let may_fetch = self.failure.as_ref().is_none_or(|failure| now >= failure.retry(limits) || now < failure.at);
-        let Some(held) = &self.held else {
-            return if may_fetch { Step::Fetch } else { Step::Unavailable };
+    pub fn step(&self, now: Timestamp, limits: &Limits, upkeep: Upkeep) -> Step {
+        let fresh = self.is_fresh(now, limits);
+        let waits = match upkeep {
+            Upkeep::OnUse => !fresh,
+            // The worker tries again by itself, so only its first attempt is worth a wait.
+            Upkeep::Unasked => self
+                .expires(limits)
+                .is_none_or(|expires| now >= expires && self.tried.is_none_or(|tried| tried < expires)),
         };
-        let life = held.life.min(limits.ttl);
-        let max_stale = limits.max_stale.max(life);
-        // A clock that was set back makes the age unknown: the set counts as expired, and a set from further ahead
-        // than it may be stale does not serve.
-        let expired = now >= held.fetched + life || now < held.fetched;
-        let due = now >= held.fetched + life.scaled(4, 5);
-        let servable = now < held.fetched + max_stale && held.fetched < now + max_stale;
-        match (expired, servable) {
-            (false, _) if due && may_fetch => Step::UseAndRefresh(held.keys.clone()),
-            (false, _) => Step::Use(held.keys.clone()),
-            (true, _) if may_fetch => Step::Fetch,
-            (true, true) => Step::Use(held.keys.clone()),
-            (true, false) => Step::Unavailable,
+        let due = now >= self.due(now, limits, upkeep);
+        match upkeep {
+            _ if due && waits => Step::Fetch,
+            Upkeep::OnUse if due && fresh => Step::UseAndRefresh,
+            _ if self.serves(now, limits) => Step::Use,
+            _ => Step::Unavailable,
         }
     }
 
-    /// Whether a token whose key is unknown may cause a fetch now. A yes starts the cooldown.
-    pub fn may_fetch_for_unknown_key(&mut self, now: Timestamp, limits: &Limits) -> bool {
-        let early = |since: Timestamp, wait: Span| now >= since && now < since + wait;
-        if self.last_miss.is_some_and(|last| early(last, limits.cooldown)) {
-            return false;
-        }
-        self.last_miss = Some(now);
-        true
-    }
-
-    /// A fetch brought these keys. `max_age` is what `Cache-Control` said, if anything.
-    pub fn fetched(&mut self, keys: Arc<KeySet>, max_age: Option<Span>, now: Timestamp, limits: &Limits) {
-        let life = max_age.map_or(limits.ttl, |age| age.max(Span::from_seconds(MIN_KEY_LIFE_SECONDS)));
-        self.held = Some(Held { keys, fetched: now, life });
-        self.failure = None;
-    }
-
-    /// A fetch failed. The keys that are held stay.
-    pub fn failed(&mut self, error: String, now: Timestamp) {
-        let count = self.failure.as_ref().map_or(1, |failure| failure.count.saturating_add(1));
-        self.failure = Some(Failure { count, at: now, error });
-    }
-
-    /// Takes over keys that were fetched before, by an earlier process.
-    pub fn restored(&mut self, keys: Arc<KeySet>, fetched: Timestamp, life: Span) {
-        self.held = Some(Held { keys, fetched, life });
-    }
-
-    /// When to fetch without being asked: at once without keys, at 80 % of their life with them, later after failures.
-    /// Up to 5 % of the life are taken off, by the microsecond of the fetch, so that servers do not keep step.
-    pub fn due(&self, limits: &Limits) -> Timestamp {
-        let refresh = self.held.as_ref().map_or(Timestamp::from_micros(0), |held| {
-            let life = held.life.min(limits.ttl);
-            held.fetched + life.scaled(4, 5) - life.scaled(held.fetched.micros() % 1000, 20_000)
-        });
-        self.failure.as_ref().map_or(refresh, |failure| refresh.max(failure.retry(limits)))
-    }
-
-    /// The same for a process that also fetches when it is asked to, and last did at `attempted`: at once where it never
-    /// did, or where the clock was set back since, for then nothing else is known; after that with the cooldown between
-    /// attempts, until keys of this clock are there.
-    pub fn due_after(&self, attempted: Option<Timestamp>, now: Timestamp, limits: &Limits) -> Timestamp {
-        match attempted {
-            Some(attempted) if attempted <= now => match self.fetched_at() {
-                Some(fetched) if fetched > now => attempted + limits.cooldown,
-                _ => self.due(limits),
-            },
+    /// When the next fetch is due: at once without keys, or if nothing was fetched since they were restored; at 80 % of
+    /// their life with them; later after failures.
+    ///
+    /// Up to 5 % of the life are taken off, by the microsecond of the fetch, if nobody has to ask, so that servers do
+    /// not keep step.
+    pub fn due(&self, now: Timestamp, limits: &Limits, upkeep: Upkeep) -> Timestamp {
+        let refresh = match (self.fetched, self.tried) {
+            (Some(fetched), Some(_)) if fetched <= now => {
+                let life = self.granted(limits);
+                let early = match upkeep {
+                    Upkeep::OnUse => Span::ZERO,
+                    Upkeep::Unasked => life.scaled(fetched.micros() % 1000, 20_000),
+                };
+                fetched + life.scaled(4, 5) - early
+            }
             _ => now,
+        };
+        match self.tried {
+            Some(tried) if self.failures > 0 && tried <= now => refresh.max(self.retry(tried, limits)),
+            _ => refresh,
         }
     }
 
-    /// Whether there are keys that have not expired. Those from ahead of the present have.
+    /// Whether there are keys that have not expired. Those from ahead of the present count as expired.
     pub fn is_fresh(&self, now: Timestamp, limits: &Limits) -> bool {
-        let fetched = self.fetched_at().is_some_and(|fetched| fetched <= now);
-        fetched && self.expires(limits).is_some_and(|expires| now < expires)
+        self.fetched.is_some_and(|fetched| fetched <= now && now < fetched + self.granted(limits))
     }
 
-    /// The keys that are held, fresh or not.
-    pub fn keys(&self) -> Option<Arc<KeySet>> {
-        self.held.as_ref().map(|held| held.keys.clone())
+    /// Whether there are keys that may be used. Those from further ahead than they may be stale may not.
+    pub fn serves(&self, now: Timestamp, limits: &Limits) -> bool {
+        let longest = self.longest_use(limits);
+        self.fetched.is_some_and(|fetched| now < fetched + longest && fetched < now + longest)
     }
 
-    /// When the keys that are held were fetched.
+    /// When the keys will no longer be used if no newer ones can be had.
+    pub fn serves_until(&self, limits: &Limits) -> Option<Timestamp> {
+        self.fetched.map(|fetched| fetched + self.longest_use(limits))
+    }
+
+    /// Whether a token whose key is unknown may cause a fetch now: not within the cooldown.
+    pub fn may_fetch_for_unknown_key(&self, now: Timestamp, limits: &Limits) -> bool {
+        self.missed.is_none_or(|missed| now < missed || now >= missed + limits.cooldown)
+    }
+
+    /// A token whose key is unknown caused a fetch, which starts the cooldown.
+    pub fn missed(&mut self, now: Timestamp) {
+        self.missed = Some(now);
+    }
+
+    /// A fetch brought keys. They are as old as the request for them, which was begun at this moment. `max_age` is
+    /// what `Cache-Control` said, if anything.
+    pub fn fetched(&mut self, begun: Timestamp, max_age: Option<Span>, limits: &Limits) {
+        self.fetched = Some(begun);
+        self.life = max_age.map_or(limits.ttl, |age| age.max(Span::from_seconds(MIN_KEY_LIFE_SECONDS)));
+        self.tried = Some(begun);
+        self.failures = 0;
+    }
+
+    /// A fetch failed at this moment. The keys that are there stay.
+    pub fn failed(&mut self, now: Timestamp) {
+        self.tried = Some(now);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Takes over keys that an earlier server process fetched and stored. Newer ones are due at once.
+    pub fn restored(&mut self, fetched: Timestamp, life: Span) {
+        self.fetched = Some(fetched);
+        self.life = life;
+    }
+
+    /// When the keys were fetched.
     pub fn fetched_at(&self) -> Option<Timestamp> {
-        self.held.as_ref().map(|held| held.fetched)
+        self.fetched
     }
 
-    /// How long the keys that are held are fresh.
+    /// How long the keys are fresh.
     pub fn life(&self, limits: &Limits) -> Option<Span> {
-        self.held.as_ref().map(|held| held.life.min(limits.ttl))
+        self.fetched.map(|_| self.granted(limits))
     }
 
-    /// When the keys that are held are no longer fresh.
+    /// When the keys are no longer fresh.
     pub fn expires(&self, limits: &Limits) -> Option<Timestamp> {
-        self.held.as_ref().map(|held| held.fetched + held.life.min(limits.ttl))
+        self.fetched.map(|fetched| fetched + self.granted(limits))
     }
 
-    /// Why the last fetch failed, where it did.
-    pub fn last_error(&self) -> Option<&str> {
-        self.failure.as_ref().map(|failure| failure.error.as_str())
+    /// Whether a fetch has ended, well or not.
+    pub fn was_tried(&self) -> bool {
+        self.tried.is_some()
     }
-}
 
-impl Failure {
-    fn retry(&self, limits: &Limits) -> Timestamp {
-        let doublings = (self.count - 1).min(16);
+    /// Whether the last fetch failed.
+    pub fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    fn granted(&self, limits: &Limits) -> Span {
+        self.life.min(limits.ttl)
+    }
+
+    fn longest_use(&self, limits: &Limits) -> Span {
+        self.granted(limits).max(limits.max_stale)
+    }
+
+    fn retry(&self, failed: Timestamp, limits: &Limits) -> Timestamp {
+        let doublings = self.failures.saturating_sub(1).min(16);
         let wait = FIRST_RETRY.times(1 << doublings).min(limits.cooldown);
-        self.at + wait - wait.scaled(self.at.micros() % 1000, 5_000)
+        failed + wait - wait.scaled(failed.micros() % 1000, 5_000)
     }
 }

@@ -2,5 +2,7 @@
 
 pub mod freshness;
 pub mod http_caching;
-pub mod shared_cache;
+pub mod last_used;
+pub mod slots;
 pub mod token_cache;
+pub mod worker_plan;

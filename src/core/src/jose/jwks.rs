@@ -9,9 +9,9 @@ use crate::jose::algorithm::{Algorithm, KeyType};
 use crate::jose::key::{Key, Material};
 use crate::jose::pem;
 
-/// Where a document came from.
+/// How far a key document is trusted, by where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Trust {
     /// From the network: public keys only.
     Network,
     /// From a setting or a file of the server: shared secrets are possible.
@@ -37,14 +37,14 @@ pub struct Skipped {
 impl KeySet {
     /// Parses PEM blocks if the text begins like one, or else a JWK Set. Keys that cannot be used are skipped. A
     /// document beyond the bounds or without a single usable key is an error, a full sentence.
-    pub fn parse(document: &[u8], origin: Origin) -> Result<Self, String> {
+    pub fn parse(document: &[u8], trust: Trust) -> Result<Self, String> {
         if document.len() > MAX_DOCUMENT_BYTES {
             return Err(format!("The key document is larger than {MAX_DOCUMENT_BYTES} bytes."));
         }
         let candidates = if document.trim_ascii_start().starts_with(b"-----BEGIN ") {
             pem_keys(document)?
         } else {
-            jwk_keys(document, origin)?
+            jwk_keys(document, trust)?
         };
         let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
         for candidate in candidates {
@@ -108,7 +108,7 @@ pub enum Candidates<'a> {
 
 type Candidate = Result<Key, Skipped>;
 
-fn jwk_keys(document: &[u8], origin: Origin) -> Result<Vec<Candidate>, String> {
+fn jwk_keys(document: &[u8], trust: Trust) -> Result<Vec<Candidate>, String> {
     let set: Map<String, Value> =
         serde_json::from_slice(document).map_err(|_| "The key document is not a JSON object.".to_string())?;
     let keys = match set.get("keys") {
@@ -119,7 +119,7 @@ fn jwk_keys(document: &[u8], origin: Origin) -> Result<Vec<Candidate>, String> {
         None => return Err("The key document has no member \"keys\".".into()),
     };
     check_count(keys.len())?;
-    Ok(keys.iter().map(|jwk| jwk_key(jwk, origin)).collect())
+    Ok(keys.iter().map(|jwk| jwk_key(jwk, trust)).collect())
 }
 
 fn check_count(keys: usize) -> Result<(), String> {
@@ -129,15 +129,15 @@ fn check_count(keys: usize) -> Result<(), String> {
     }
 }
 
-fn jwk_key(jwk: &Value, origin: Origin) -> Candidate {
+fn jwk_key(jwk: &Value, trust: Trust) -> Candidate {
     let kid = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
-    parse_jwk(jwk, kid.clone(), origin).map_err(|why| Skipped { kid, why })
+    parse_jwk(jwk, kid.clone(), trust).map_err(|why| Skipped { kid, why })
 }
 
 /// RFC 7518 §6.2.2 and §6.3.2, RFC 8037 §2. Each factor of an RSA modulus gives away the whole key.
 const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
-fn parse_jwk(jwk: &Value, kid: Option<String>, origin: Origin) -> Result<Key, String> {
+fn parse_jwk(jwk: &Value, kid: Option<String>, trust: Trust) -> Result<Key, String> {
     if jwk.get("kid").is_some_and(|kid| !kid.is_string()) {
         return Err("\"kid\" is not a string".into());
     }
@@ -172,7 +172,7 @@ fn parse_jwk(jwk: &Value, kid: Option<String>, origin: Origin) -> Result<Key, St
         ("OKP", Some("Ed25519")) => Material::Ed25519(number("x")?),
         ("EC" | "OKP", _) => return Err("\"crv\" is not supported".into()),
         // A shared secret that came over the network is known to whoever can read the JWKS.
-        ("oct", _) if origin == Origin::Network => return Err("shared secret from the network".into()),
+        ("oct", _) if trust == Trust::Network => return Err("shared secret from the network".into()),
         ("oct", _) => Material::Oct(number("k")?),
         _ => return Err("\"kty\" is not supported".into()),
     };

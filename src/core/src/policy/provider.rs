@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::claims::ClaimPath;
 use crate::jose::algorithm::Algorithms;
-use crate::jose::jwks::{KeySet, Origin};
+use crate::jose::jwks::{KeySet, Trust};
 use crate::time::Span;
 use crate::url::is_url;
 
@@ -113,7 +113,7 @@ impl Source {
 
     /// Parses `pg_jwks.jwks`.
     pub fn parse_inline(text: &str) -> Result<Self, String> {
-        KeySet::parse(text.as_bytes(), Origin::Local).map(|keys| Self::Inline(Arc::new(keys)))
+        KeySet::parse(text.as_bytes(), Trust::Local).map(|keys| Self::Inline(Arc::new(keys)))
     }
 
     /// The source of an issuer for which none is set.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::digest::digest;
-use crate::jose::jwks::{KeySet, Origin};
+use crate::jose::jwks::{KeySet, Trust};
 use crate::policy::provider::Provider;
 use crate::policy::providers::{Providers, TrustSettings};
 use crate::rejection::{Reason, Rejection};
@@ -44,7 +44,7 @@ pub fn warm_up() -> Result<(), Rejection> {
     };
     let unusable = |problem: String| Rejection::new(Reason::KeysUnavailable, problem);
     let providers = Providers::assemble(&settings).map_err(unusable)?;
-    let keys = KeySet::parse(KEYS.as_bytes(), Origin::Network).map_err(unusable)?;
+    let keys = KeySet::parse(KEYS.as_bytes(), Trust::Network).map_err(unusable)?;
     let mut keys = Examples(Arc::new(keys));
     for token in TOKENS.map(str::as_bytes) {
         digest(token);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pg_jwks_core::jose::jwks::{KeySet, Origin};
+use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::providers::{Providers, TrustSettings};
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
@@ -26,7 +26,7 @@ pub fn key_set(signers: &[&Signer]) -> Arc<KeySet> {
 /// A key set with these JWKs, of which at least one must be usable.
 pub fn key_set_of(jwks: &[Value]) -> Arc<KeySet> {
     let document = json!({ "keys": jwks }).to_string();
-    Arc::new(KeySet::parse(document.as_bytes(), Origin::Local).unwrap())
+    Arc::new(KeySet::parse(document.as_bytes(), Trust::Local).unwrap())
 }
 
 /// Keys as a test wants them served, and how often they were asked for.

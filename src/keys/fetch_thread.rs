@@ -12,7 +12,7 @@ use pg_jwks_core::time::Timestamp;
 use pgrx::pg_sys;
 
 use super::fetch::{Outcome, Validators, fetch};
-use super::location::Origin;
+use super::source::KeySource;
 use crate::pg::clock;
 
 /// A fetch under way. Its thread touches nothing of PostgreSQL and ends by itself within the request's timeouts.
@@ -43,7 +43,7 @@ pub struct Ended {
 impl Fetching {
     /// Starts a thread that fetches, at the moment `begun`. The worker passes what it knows of the last answer, and a
     /// bell to ring when done.
-    pub fn begin(origin: Origin, begun: Timestamp, worker: Option<(Validators, UnixStream)>) -> io::Result<Self> {
+    pub fn begin(source: KeySource, begun: Timestamp, worker: Option<(Validators, UnixStream)>) -> io::Result<Self> {
         let (sender, result) = channel();
         let (done, signal) = UnixStream::pair()?;
         done.set_nonblocking(true)?;
@@ -53,7 +53,7 @@ impl Fetching {
             // The socket closes when this ends, also by a panic, and that is what the backend waits for.
             let _signal = signal;
             let (validators, bell) = worker.unzip();
-            let result = fetch(&origin, &validators.unwrap_or_default());
+            let result = fetch(&source, &validators.unwrap_or_default());
             // The backend may have given up waiting.
             let _ = sender.send((clock::now(), result));
             if let Some(mut bell) = bell {
@@ -83,8 +83,8 @@ impl Fetching {
 pub struct Readiness(io::Result<OwnedFd>);
 
 impl Readiness {
-    /// Waits, at most `timeout` and a moment for the thread to end; false where that was not enough. Raises where the
-    /// wait is cancelled.
+    /// Waits, at most `timeout` and a moment for the thread to end; false if that was not enough. Raises if the wait is
+    /// cancelled.
     pub fn wait(self, timeout: Duration) -> bool {
         const MOMENT: Duration = Duration::from_millis(250);
         let Ok(socket) = self.0 else { return false };
@@ -93,7 +93,8 @@ impl Readiness {
             let left = deadline.saturating_duration_since(Instant::now());
             let events =
                 pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-            // SAFETY: the latch is this backend's own and the socket is open.
+            // SAFETY: MyLatch is this process's own from its start to its end, and `socket` keeps the descriptor open
+            // during the call. If the call raises, nothing is left to undo.
             let happened = unsafe {
                 let happened = pg_sys::WaitLatchOrSocket(
                     pg_sys::MyLatch,
@@ -123,7 +124,8 @@ struct SignalsBlocked(libc::sigset_t);
 
 impl SignalsBlocked {
     fn new() -> Self {
-        // SAFETY: both sets are initialised before they are read.
+        // SAFETY: a set is plain bits, for which all zero is a value. Each call gets pointers to sets that live until it
+        // returns, and keeps none of them.
         unsafe {
             let mut all: libc::sigset_t = mem::zeroed();
             let mut before: libc::sigset_t = mem::zeroed();
@@ -136,7 +138,8 @@ impl SignalsBlocked {
 
 impl Drop for SignalsBlocked {
     fn drop(&mut self) {
-        // SAFETY: the set was filled in `new`.
+        // SAFETY: the set is the mask that this thread had in `new`, and lives until the call returns. The NULL says that
+        // nobody wants the former mask.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut());
         }

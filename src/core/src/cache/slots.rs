@@ -1,0 +1,279 @@
+//! The slots of a key cache that processes share, and the arena with their documents. All of it is plain data without
+//! pointers; whoever keeps it in shared memory locks it.
+
+use crate::bounds::{MAX_NOTED_ERROR_BYTES, MAX_SOURCE_DESCRIPTOR_BYTES};
+use crate::cache::freshness::Freshness;
+use crate::cache::last_used::{self, LastUsed};
+use crate::cache::worker_plan::{Request, Want};
+use crate::time::{Span, Timestamp};
+
+/// The use of a slot for one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotId {
+    index: usize,
+    incarnation: u64,
+}
+
+impl SlotId {
+    /// The place of the slot among all.
+    pub fn index(self) -> usize {
+        self.index
+    }
+}
+
+/// What a slot says of its source.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// Changes with the document; 0 if there is none.
+    pub serial: u64,
+    /// The state of the keys.
+    pub freshness: Freshness,
+    /// Why the last fetch failed; `None` if it did not.
+    pub error: Option<String>,
+}
+
+/// How publishing a document went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is there.
+    Yes,
+    /// It does not fit, and the former one stays.
+    TooLarge,
+    /// The slot is another source's.
+    Gone,
+}
+
+/// A text of bounded length that has no pointers.
+#[repr(C)]
+struct BoundedText<const N: usize> {
+    length: usize,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> BoundedText<N> {
+    const EMPTY: Self = Self { length: 0, bytes: [0; N] };
+
+    /// Stores as much of a text as fits.
+    fn set(&mut self, text: &str) {
+        let end = (0..=text.len().min(N)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        self.bytes[..end].copy_from_slice(&text.as_bytes()[..end]);
+        self.length = end;
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// A copy of the text.
+    fn text(&self) -> String {
+        String::from_utf8_lossy(self.bytes()).into_owned()
+    }
+}
+
+/// What the cluster knows of a source.
+#[repr(C)]
+pub struct Slot {
+    /// Differs whenever the slot goes to another source; 0 if it never had one.
+    incarnation: u64,
+    descriptor: BoundedText<MAX_SOURCE_DESCRIPTOR_BYTES>,
+    /// The generation in which the document was published; 0 for none.
+    serial: u64,
+    /// Where the document is in the arena.
+    offset: usize,
+    length: usize,
+    freshness: Freshness,
+    error: BoundedText<MAX_NOTED_ERROR_BYTES>,
+    /// The newest request, the newest one for newer keys than there are, the newest one that no cooldown holds up, and
+    /// the newest one that the worker has answered.
+    wanted: u64,
+    wanted_newer: u64,
+    wanted_now: u64,
+    answered: u64,
+}
+
+impl Slot {
+    /// One that no source has had.
+    const FREE: Self = Self {
+        incarnation: 0,
+        descriptor: BoundedText::EMPTY,
+        serial: 0,
+        offset: 0,
+        length: 0,
+        freshness: Freshness::NEW,
+        error: BoundedText::EMPTY,
+        wanted: 0,
+        wanted_newer: 0,
+        wanted_now: 0,
+        answered: 0,
+    };
+
+    /// What it says.
+    pub fn contents(&self) -> Contents {
+        let error = Some(self.error.text()).filter(|error| !error.is_empty());
+        Contents { serial: self.serial, freshness: self.freshness, error }
+    }
+
+    /// The state of the keys.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
+    /// Notes the state of the keys, and why the last fetch failed, if it did.
+    pub fn note(&mut self, freshness: Freshness, error: Option<&str>) {
+        self.freshness = freshness;
+        self.error.set(error.unwrap_or_default());
+    }
+
+    /// The document in the arena, unless there is none or it is the one of serial `known`.
+    pub fn document<'a>(&self, arena: &'a [u8], known: u64) -> Option<&'a [u8]> {
+        let news = self.serial != 0 && self.serial != known;
+        news.then(|| &arena[self.offset..self.offset + self.length])
+    }
+
+    /// A new request; returns its number.
+    pub fn want(&mut self, want: Want) -> u64 {
+        self.wanted += 1;
+        match want {
+            Want::Keys => {}
+            Want::Newer => self.wanted_newer = self.wanted,
+            Want::Now => self.wanted_now = self.wanted,
+        }
+        self.wanted
+    }
+
+    /// The newest request that is not answered.
+    pub fn open_request(&self) -> Option<Request> {
+        let want = match self.answered {
+            answered if self.wanted_now > answered => Want::Now,
+            answered if self.wanted_newer > answered => Want::Newer,
+            _ => Want::Keys,
+        };
+        (self.wanted > self.answered).then_some(Request { number: self.wanted, want })
+    }
+
+    /// Answers all requests up to a number.
+    pub fn answer(&mut self, number: u64) {
+        self.answered = self.answered.max(number);
+    }
+
+    /// Whether a request is answered.
+    pub fn has_answered(&self, number: u64) -> bool {
+        self.answered >= number
+    }
+}
+
+/// All slots.
+#[repr(C)]
+pub struct Slots<const N: usize> {
+    slots: [Slot; N],
+    /// How often a slot was given to a source.
+    incarnations: u64,
+    /// Bytes of the arena up to the end of the last document.
+    arena_used: usize,
+}
+
+impl<const N: usize> Slots<N> {
+    /// Slots that no source has had.
+    pub const FREE: Self = Self { slots: [const { Slot::FREE }; N], incarnations: 0, arena_used: 0 };
+
+    /// The slot of an id; `None` if it is another source's by now.
+    pub fn of(&self, id: SlotId) -> Option<&Slot> {
+        self.slots.get(id.index).filter(|slot| slot.incarnation == id.incarnation)
+    }
+
+    /// The slot of an id; `None` if it is another source's by now.
+    pub fn of_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.index).filter(|slot| slot.incarnation == id.incarnation)
+    }
+
+    /// The slot of a source; `None` if it has none.
+    pub fn find(&self, descriptor: &str) -> Option<SlotId> {
+        let index = self
+            .slots
+            .iter()
+            .position(|slot| slot.incarnation != 0 && slot.descriptor.bytes() == descriptor.as_bytes())?;
+        Some(SlotId { index, incarnation: self.slots[index].incarnation })
+    }
+
+    /// All slots in use, and their descriptors.
+    pub fn in_use(&self) -> Vec<(SlotId, String)> {
+        let used = self.slots.iter().enumerate().filter(|(_, slot)| slot.incarnation != 0);
+        used.map(|(index, slot)| (SlotId { index, incarnation: slot.incarnation }, slot.descriptor.text())).collect()
+    }
+
+    /// Gives a source a free slot, or the one that was not used for the longest time, if that is longer than `unused`.
+    /// `None` if there is none, or the descriptor is too long.
+    pub fn give(
+        &mut self,
+        descriptor: &str,
+        last_used: &[LastUsed; N],
+        unused: Span,
+        now: Timestamp,
+    ) -> Option<SlotId> {
+        if descriptor.len() > MAX_SOURCE_DESCRIPTOR_BYTES {
+            return None;
+        }
+        let free = self.slots.iter().position(|slot| slot.incarnation == 0);
+        let index = free.or_else(|| last_used::reusable(last_used, unused, now))?;
+        self.incarnations += 1;
+        let slot = &mut self.slots[index];
+        *slot = Slot { incarnation: self.incarnations, ..Slot::FREE };
+        slot.descriptor.set(descriptor);
+        last_used[index].set(now);
+        Some(SlotId { index, incarnation: self.incarnations })
+    }
+
+    /// Publishes a document and its state. The serial, which is the next generation, changes only if the document does.
+    pub fn publish(
+        &mut self,
+        id: SlotId,
+        arena: &mut [u8],
+        document: &[u8],
+        freshness: Freshness,
+        next_generation: impl FnOnce() -> u64,
+    ) -> Published {
+        let Some(slot) = self.of(id) else { return Published::Gone };
+        let same = slot.document(arena, 0) == Some(document);
+        if !same && !self.replace_document(id.index, arena, document) {
+            return Published::TooLarge;
+        }
+        let slot = &mut self.slots[id.index];
+        slot.note(freshness, None);
+        let generation = next_generation();
+        if !same {
+            slot.serial = generation;
+        }
+        Published::Yes
+    }
+
+    /// Replaces the document of a slot; false if it does not fit, and then the former one stays.
+    fn replace_document(&mut self, index: usize, arena: &mut [u8], document: &[u8]) -> bool {
+        let others: usize = self.slots.iter().map(|slot| slot.length).sum::<usize>() - self.slots[index].length;
+        if others + document.len() > arena.len() {
+            return false;
+        }
+        (self.slots[index].serial, self.slots[index].length) = (0, 0);
+        self.compact(arena);
+        let start = self.arena_used;
+        arena[start..start + document.len()].copy_from_slice(document);
+        self.arena_used += document.len();
+        (self.slots[index].offset, self.slots[index].length) = (start, document.len());
+        true
+    }
+
+    /// Moves the documents to the start of the arena, in their order.
+    fn compact(&mut self, arena: &mut [u8]) {
+        let mut order: [usize; N] = std::array::from_fn(|index| index);
+        order.sort_unstable_by_key(|index| self.slots[*index].offset);
+        let mut used = 0;
+        for slot in order {
+            let slot = &mut self.slots[slot];
+            if slot.length > 0 {
+                arena.copy_within(slot.offset..slot.offset + slot.length, used);
+                slot.offset = used;
+                used += slot.length;
+            }
+        }
+        self.arena_used = used;
+    }
+}
