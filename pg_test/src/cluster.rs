@@ -31,11 +31,6 @@ const HOST: &str = "127.0.0.1";
 #[derive(Clone, Copy, Debug)]
 pub struct LogMark(u64);
 
-/// The major version of the PostgreSQL that clusters run.
-pub fn installed_major_version() -> u32 {
-    install::PgConfig::from_environment().major_version()
-}
-
 /// A running server. It stops, and its folder goes, when this is dropped; a
 /// server left in a static stops with the process, and its folder goes when the
 /// next cluster starts.

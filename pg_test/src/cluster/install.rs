@@ -125,6 +125,10 @@ impl PgConfig {
         let version = self.value("--version");
         let number = version.trim_start_matches("PostgreSQL ");
         let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+        if let Some(compiled_for) = option_env!("PG_TEST_MAJOR_VERSION") {
+            // Other tests apply to another version, and which was decided when they were compiled.
+            assert_eq!(&number[..end], compiled_for, "compile pg_test again: the tests are for another PostgreSQL");
+        }
         number[..end].parse().unwrap_or_else(|_| panic!("pg_config says it is {version:?}"))
     }
 }

@@ -156,6 +156,7 @@ fn tokio_postgres() {
 }
 
 #[test]
+#[cfg_attr(before_pg15, ignore = "psql reads the environment since PostgreSQL 15")]
 fn psql_takes_the_token_from_the_environment() {
     for script in psql_scripts() {
         let mark = CLUSTER.log_mark();

@@ -209,8 +209,3 @@ pub fn succeeds(command: &mut Command) {
 pub fn dump_file(name: &str) -> std::path::PathBuf {
     CLUSTER.socket_dir().join(name)
 }
-
-/// The server's major version.
-pub fn major_version() -> u32 {
-    CLUSTER.major_version()
-}

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pg_test::cluster::{LogMark, Options, installed_major_version};
+use pg_test::cluster::{LogMark, Options};
 use pg_test::{Alg, Cluster, Credentials, Issuer, PgError, RawClient, Refused, SigningKey, claims_with, jwks};
 use postgres::Client;
 use serde_json::{Value, json};
@@ -47,11 +47,6 @@ pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
     );
     cluster
 });
-
-/// Whether PostgreSQL has OAuth. Where it has not, `other_versions` says what holds, and the other tests have no object.
-pub fn has_oauth() -> bool {
-    installed_major_version() >= 18
-}
 
 /// The settings that every server of these tests has.
 pub fn options() -> Options {

@@ -38,10 +38,8 @@ fn both(issuer: &Issuer) -> [(&'static str, Options); 2] {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn keys_rotate_while_people_log_in() {
-    if !has_oauth() {
-        return;
-    }
     for preload in [true, false] {
         let (issuer, old, new) =
             (Issuer::start(), SigningKey::generate(Alg::Es256, "old"), SigningKey::generate(Alg::Es256, "new"));
@@ -70,10 +68,8 @@ fn keys_rotate_while_people_log_in() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn the_shared_keys_serve_while_the_provider_is_down() {
-    if !has_oauth() {
-        return;
-    }
     let (issuer, key) = provider();
     let cluster = asking(preloaded(&issuer), issuer.url());
     log_in(&cluster, &token(&key, &issuer, "alice")).expect("a good token");
@@ -89,10 +85,8 @@ fn the_shared_keys_serve_while_the_provider_is_down() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_provider_that_is_down_is_in_the_log() {
-    if !has_oauth() {
-        return;
-    }
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Refuse);
     for (what, options) in both(&issuer) {
@@ -106,10 +100,8 @@ fn a_provider_that_is_down_is_in_the_log() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn the_wait_for_a_provider_that_hangs_is_bounded() {
-    if !has_oauth() {
-        return;
-    }
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
     for (what, options) in both(&issuer) {
@@ -128,10 +120,8 @@ fn the_wait_for_a_provider_that_hangs_is_bounded() {
 
 /// PostgreSQL's own bound of an authentication.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn authentication_timeout_ends_the_wait() {
-    if !has_oauth() {
-        return;
-    }
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
     for (what, options) in both(&issuer) {
@@ -157,10 +147,8 @@ fn authentication_timeout_ends_the_wait() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_shutdown_ends_the_wait() {
-    if !has_oauth() {
-        return;
-    }
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
     for (what, options) in both(&issuer) {
@@ -190,10 +178,8 @@ fn a_shutdown_ends_the_wait() {
 
 /// A mistake that others make: those who come while the first one fetches are refused.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn two_hundred_logins_on_a_cold_cache_get_in_with_one_fetch() {
-    if !has_oauth() {
-        return;
-    }
     const LOGINS: usize = 200;
     let (issuer, key) = provider();
     // Until all of them wait.
