@@ -12,7 +12,7 @@ use std::process::Command;
 use std::{env, iter};
 
 use super::folder::remove_libpq_environment;
-use super::server::run;
+use crate::process::run;
 
 const EXECUTABLES: [&str; 3] = ["postgres", "initdb", "pg_ctl"];
 const EXTENSION: &str = "pg_jwks";
