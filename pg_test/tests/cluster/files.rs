@@ -1,11 +1,12 @@
 //! Keys without a network.
 
+use pg_test::app::App;
 use pg_test::documents::Page;
+use pg_test::login::{accepted, init, key_unknown, token};
+use pg_test::wait::eventually;
 use pg_test::{Alg, SigningKey, jwks};
 
-use crate::app::{
-    App, CLUSTER, accepted, eventually, init, key_unknown, last_error, preloaded, refresh, started, token,
-};
+use crate::server::{CLUSTER, last_error, preloaded, refresh, started};
 
 const ISSUER: &str = "air-gapped";
 

@@ -4,9 +4,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pg_test::Cluster;
+use pg_test::backend::pid;
+use pg_test::login::init;
+use pg_test::wait::promptly;
 
-use crate::app::init;
-use crate::waiting::{HangingIssuer, no_crash, pid, promptly};
+use crate::waiting::{HangingIssuer, no_crash};
 
 /// Sends the postmaster a signal while a backend waits for keys, and returns how long that backend lived on.
 fn backend_outlives(cluster: &Cluster, signal: i32) -> Duration {

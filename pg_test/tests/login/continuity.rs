@@ -1,7 +1,8 @@
 //! The login is what the session returns to, and nothing else is.
 
 use crate::server::*;
-use pg_test::{Alg, Credentials, RawClient, SigningKey, now};
+use pg_test::offline::FORGER;
+use pg_test::{Credentials, RawClient, now, parallel};
 use serde_json::json;
 
 fn init(sub: &str, is_local: bool) -> String {
@@ -10,8 +11,7 @@ fn init(sub: &str, is_local: bool) -> String {
 
 /// An init that fails.
 fn forged() -> String {
-    let forger = SigningKey::generate(Alg::EdDsa, "k1");
-    format!("SELECT auth.jwt_session_init('{}')", forger.sign(&good()))
+    format!("SELECT auth.jwt_session_init('{}')", FORGER.sign(&good()))
 }
 
 #[track_caller]
@@ -217,38 +217,33 @@ fn an_exception_block_around_a_failed_init_keeps_nobody() {
     assert_identity(&mut client, Some("alice"), "DISCARD ALL");
 }
 
-const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
-    SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off; SET debug_parallel_query = on";
-
 /// How many rows of `big` parallel workers find to be the user's.
 #[track_caller]
-fn rows_for_workers(client: &mut RawClient) -> f64 {
-    let plan = client.value("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT id FROM big").expect("a plan");
-    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
-    let gather = &plan[0]["Plan"];
-    assert!(gather["Workers Launched"].as_i64().is_some_and(|workers| workers > 0), "no worker: {plan}");
-    gather["Actual Rows"].as_f64().expect("a number")
+fn rows_for_workers(client: &mut RawClient) -> i64 {
+    let plan = client.value(&parallel::explain_scan("big")).expect("a plan");
+    parallel::rows_found(&serde_json::from_str(&plan).expect("JSON"))
 }
 
 #[test]
 #[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn parallel_workers_have_the_login_or_what_is_on_top_or_nobody() {
     let mut client = alice();
-    run(&mut client, PARALLEL);
-    assert_eq!(rows_for_workers(&mut client), 10_000.0);
+    run(&mut client, parallel::PARALLEL);
+    run(&mut client, parallel::force(&SERVER));
+    assert_eq!(rows_for_workers(&mut client), 10_000);
     assert_eq!(client.value("SELECT DISTINCT auth.user_id() FROM big").as_deref(), Some("alice"));
     run(&mut client, &format!("BEGIN; {}", init("bob", true)));
     assert_eq!(client.value("SELECT DISTINCT auth.user_id() FROM big").as_deref(), Some("bob"));
     run(&mut client, "COMMIT");
     assert_eq!(client.value("SELECT DISTINCT auth.user_id() FROM big").as_deref(), Some("alice"));
     failed(&mut client, &forged());
-    assert_eq!(rows_for_workers(&mut client), 0.0);
+    assert_eq!(rows_for_workers(&mut client), 0);
     run(&mut client, "BEGIN; RESET pg_jwks.session");
-    assert_eq!(rows_for_workers(&mut client), 10_000.0);
+    assert_eq!(rows_for_workers(&mut client), 10_000);
     run(&mut client, "ROLLBACK");
-    assert_eq!(rows_for_workers(&mut client), 0.0);
+    assert_eq!(rows_for_workers(&mut client), 0);
     run(&mut client, "RESET pg_jwks.session");
-    assert_eq!(rows_for_workers(&mut client), 10_000.0);
+    assert_eq!(rows_for_workers(&mut client), 10_000);
     assert_eq!(client.value("SELECT DISTINCT system_user FROM big").as_deref(), Some("oauth:alice"));
 }
 

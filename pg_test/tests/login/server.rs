@@ -5,15 +5,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pg_test::cluster::{LogMark, Options};
-use pg_test::{Alg, Cluster, Credentials, Issuer, PgError, RawClient, Refused, SigningKey, claims_with, jwks};
+use pg_test::{Cluster, Credentials, Issuer, PgError, RawClient, Refused, claims_with, jwks};
 use postgres::Client;
 use serde_json::{Value, json};
 
-/// The issuer of good tokens.
-pub const ISSUER: &str = "https://issuer.test";
-
-/// Its key; the server has the public half in `pg_jwks.jwks`.
-pub static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
+pub use pg_test::offline::{ISSUER, KEY};
 
 /// The server that most tests share. What a line of `pg_hba.conf` asks for is chosen by the database.
 pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
@@ -54,10 +50,8 @@ pub fn options() -> Options {
         .setting("oauth_validator_libraries", "pg_jwks")
         .setting("pg_jwks.audience", "app")
         .setting("pg_jwks.allow_insecure_http", "on")
-        .setting("max_worker_processes", "64")
-        .setting("max_parallel_workers", "64")
+        .for_many_tests()
         .setting("max_connections", "250")
-        .setting("autovacuum", "off")
 }
 
 /// The settings of a server that has the key of [`ISSUER`].

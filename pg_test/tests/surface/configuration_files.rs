@@ -5,10 +5,10 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::app::assignment;
+use pg_test::login::{init, token};
 use pg_test::{Alg, Cluster, PgError, SigningKey, jwks};
 use postgres::Client;
-
-use crate::app::{assignment, init, token};
 
 const ISS: &str = "https://issuer.example";
 

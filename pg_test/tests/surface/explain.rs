@@ -1,8 +1,8 @@
 //! `auth.jwt_explain`: one row a check, in order, and nothing changes.
 
+use pg_test::login::{accepted, sees, token};
 use postgres::Client;
 
-use crate::app::{accepted, sees, token};
 use crate::cases::{ISS, KEY, app, cases};
 
 const CHECKS: [&str; 11] = [

@@ -4,10 +4,11 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, init, key_unknown, refused, sees, token, unavailable};
 use pg_test::{Alg, Fault, Issuer, Requests, SigningKey, claims, jwks, now, pg_error};
 use serde_json::json;
 
-use crate::app::{App, CLUSTER, accepted, init, key_unknown, refused, sees, token, unavailable};
 use crate::cases::{ISS, KEY, app};
 
 fn es256(kid: &str) -> SigningKey {
@@ -35,7 +36,7 @@ fn an_unknown_kid_does_not_refresh() {
     let (old, new) = (es256("old"), es256("new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&old, issuer.url()));
     issuer.publish(&[&old, &new]);
     accepted(&mut client, &token(&new, issuer.url()));
@@ -45,7 +46,7 @@ fn an_unknown_kid_does_not_refresh() {
 fn an_unknown_kid_refreshes_without_limit() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&KEY, issuer.url()));
     for attempt in 0..20 {
         key_unknown(&mut client, &token(&es256(&format!("unknown-{attempt}")), issuer.url()));
@@ -57,7 +58,7 @@ fn an_unknown_kid_refreshes_without_limit() {
 fn a_failed_fetch_replaces_good_keys() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&KEY, issuer.url()));
     issuer.set_fault(Fault::EmptySet);
     key_unknown(&mut client, &token(&es256("unknown"), issuer.url()));
@@ -70,7 +71,7 @@ fn withdrawn_keys_verify_forever() {
     let (old, new) = (es256("old"), es256("new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_cache_ttl", "1s")]).connect();
     let remembered = token(&old, issuer.url());
     accepted(&mut client, &remembered);
     issuer.publish(&[&new]);
@@ -83,7 +84,7 @@ fn withdrawn_keys_verify_forever() {
 fn a_cache_never_stores() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     for _ in 0..10 {
         accepted(&mut client, &token(&KEY, issuer.url()));
     }
@@ -135,9 +136,9 @@ fn the_user_can_supply_the_key() {
     let keys = jwks(&[&stranger]).to_string();
     let app = app(&[]);
     // When connecting, before the library is loaded, and afterwards.
-    let mut config = CLUSTER.config();
+    let mut config = NOT_PRELOADED.config();
     let options = format!("-c pg_jwks.jwks={}", keys.replace(' ', "\\ "));
-    let mut client = CLUSTER.try_connect(config.user(app.role()).options(&options)).expect("a session");
+    let mut client = NOT_PRELOADED.try_connect(config.user(app.role()).options(&options)).expect("a session");
     init(&mut client, &forged).expect_err("a forged token");
     assert!(sees(&mut client).is_empty());
     let mut client = app.connect();
@@ -173,7 +174,7 @@ fn a_blocking_fetch_cannot_be_cancelled() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
     issuer.set_fault(Fault::Hang);
-    let mut client = App::of(&issuer, &[("fetch_timeout", "20s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("fetch_timeout", "20s")]).connect();
     client.batch_execute("SET statement_timeout = '200ms'").expect("SET");
     let start = Instant::now();
     let error = init(&mut client, &token(&KEY, issuer.url())).expect_err("cancelled");
@@ -205,9 +206,9 @@ fn claim_names_are_interpolated_into_sql() {
 fn the_token_ends_up_in_the_error_where_keys_cannot_be_had() {
     let issuer = Issuer::start();
     issuer.set_fault(Fault::Status(500));
-    let mark = CLUSTER.log_mark();
+    let mark = NOT_PRELOADED.log_mark();
     let token = token(&KEY, issuer.url());
-    unavailable(&mut App::of(&issuer, &[]).connect(), &token, "answered 500.");
-    let log = CLUSTER.log_since(mark);
+    unavailable(&mut App::of(&NOT_PRELOADED, &issuer, &[]).connect(), &token, "answered 500.");
+    let log = NOT_PRELOADED.log_since(mark);
     assert!(token.split('.').all(|part| !log.contains(part)), "{log}");
 }

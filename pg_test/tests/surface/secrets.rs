@@ -4,10 +4,9 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::login::{init, token};
 use pg_test::{Alg, Cluster, SigningKey, jwks, pg_error};
 use serde_json::json;
-
-use crate::app::{init, token};
 
 const SETTINGS: [&str; 2] = ["pg_jwks.jwks", "pg_jwks.providers"];
 

@@ -97,6 +97,6 @@ fn read_in_workers(walk: &Walk, client: &mut Client, reference: &mut Reference) 
     let expected = reference.identity().map(|sub| if sub.is_some() { 10_000 } else { 0 });
     walk.compare("SET", outcome, expected.map(drop).map_err(str::to_owned));
     if let Ok(rows) = expected {
-        walk.compare("the rows that workers see", rows_for_workers(client), rows);
+        walk.compare("the rows that workers see", rows_for_workers(client, "big"), rows);
     }
 }
