@@ -87,14 +87,14 @@ impl Install {
         self.bindir.join(name)
     }
 
-    /// A client program of the system.
+    /// Where a client program of the system is.
     pub(super) fn client_program(&self, name: &str) -> PathBuf {
         self.system_bindir.join(name)
     }
 
-    /// The system's psql, without the caller's libpq settings.
-    pub(super) fn psql(&self) -> Command {
-        let mut command = Command::new(self.client_program("psql"));
+    /// A client program of the system, without the caller's libpq settings.
+    pub(super) fn client_command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.client_program(name));
         remove_libpq_environment(&mut command);
         command
     }

@@ -116,9 +116,15 @@ impl Cluster {
 
     /// `psql` without any start-up file, aimed at this server as the superuser.
     pub fn psql(&self) -> Command {
-        let mut command = self.install.psql();
+        let mut command = self.program("psql");
+        command.arg("--no-psqlrc");
         command
-            .arg("--no-psqlrc")
+    }
+
+    /// A client program of this PostgreSQL (`pg_dump`, `pg_restore`), aimed at this server as the superuser.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = self.install.client_command(name);
+        command
             .env("PGHOST", HOST)
             .env("PGPORT", self.port.to_string())
             .env("PGUSER", "postgres")

@@ -67,10 +67,8 @@ impl Database {
 
     /// `pg_dump` and `pg_restore`, aimed at this database as the superuser.
     pub fn program(&self, name: &str) -> Command {
-        let psql = CLUSTER.psql();
-        let mut command = Command::new(Path::new(psql.get_program()).with_file_name(name));
-        command.args(["--host", CLUSTER.host(), "--port", &CLUSTER.port().to_string()]);
-        command.args(["--username", "postgres", "--dbname", &self.name]);
+        let mut command = CLUSTER.program(name);
+        command.args(["--dbname", &self.name]);
         command
     }
 

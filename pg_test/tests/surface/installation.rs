@@ -1,10 +1,8 @@
 //! Installing, removing, dumping and restoring.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use pg_test::app::{App, NOT_PRELOADED};
 use pg_test::login::{accepted, refused, token};
+use pg_test::process::run;
 use pg_test::sql;
 use postgres::Client;
 
@@ -88,28 +86,6 @@ fn it_is_not_removed_while_policies_use_it() {
     }
 }
 
-/// A program of this PostgreSQL, aimed at the server.
-fn program(name: &str) -> Command {
-    let pg_config = std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
-    let output = Command::new(pg_config).arg("--bindir").output().expect("pg_config");
-    let bindir = PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end());
-    let mut command = Command::new(bindir.join(name));
-    command.args([
-        "--host",
-        NOT_PRELOADED.host(),
-        "--port",
-        &NOT_PRELOADED.port().to_string(),
-        "--username",
-        "postgres",
-    ]);
-    command
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[test]
 fn a_dump_restores_extension_and_policies() {
     let (_owner, mut client) = database("dumped");
@@ -122,9 +98,9 @@ fn a_dump_restores_extension_and_policies() {
         GRANT SELECT ON note TO PUBLIC;";
     client.batch_execute(schema).expect("schema");
     let dump = NOT_PRELOADED.socket_dir().join("dumped.dump");
-    succeeds(program("pg_dump").args(["--format=custom", "--file"]).arg(&dump).arg("dumped"));
+    run(NOT_PRELOADED.program("pg_dump").args(["--format=custom", "--file"]).arg(&dump).arg("dumped"));
     NOT_PRELOADED.client().batch_execute("CREATE DATABASE restored").expect("CREATE DATABASE");
-    succeeds(program("pg_restore").args(["--exit-on-error", "--dbname=restored"]).arg(&dump));
+    run(NOT_PRELOADED.program("pg_restore").args(["--exit-on-error", "--dbname=restored"]).arg(&dump));
 
     let reader = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &pg_test::jwks(&[&KEY]).to_string())]);
     let mut client = NOT_PRELOADED.connect(reader.role(), "restored");
