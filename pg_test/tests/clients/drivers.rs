@@ -141,17 +141,17 @@ fn each_user_sees_own_notes(driver: Driver) {
 }
 
 #[test]
-fn psycopg() {
+fn users_of_psycopg_see_own_notes_only() {
     each_user_sees_own_notes(Driver::Psycopg);
 }
 
 #[test]
-fn node_postgres() {
+fn users_of_node_postgres_see_own_notes_only() {
     each_user_sees_own_notes(Driver::Node);
 }
 
 #[test]
-fn tokio_postgres() {
+fn users_of_tokio_postgres_see_own_notes_only() {
     each_user_sees_own_notes(Driver::Tokio);
 }
 

@@ -182,10 +182,11 @@ fn an_id_token_is_refused_where_access_tokens_are_asked_for() {
 /// A client without a token learns where to get one (RFC 7628 §4.3); what is no token is PostgreSQL's to refuse.
 #[test]
 #[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn no_token_is_refused() {
+fn a_login_without_a_token_is_refused() {
     for auth in ["", "Bearer ", "Basic YTpi", "Bearer a b", "Bearer \u{e9}"] {
         let refused = RawClient::connect(&SERVER, "alice", "named", Credentials::Auth(auth)).err().expect("no token");
         assert!(refused.error.sqlstate.starts_with("28") || refused.error.sqlstate == "08P01", "{auth:?}: {refused:?}");
+        assert!(refused.challenge.is_some() || !auth.is_empty(), "{refused:?}");
         if let Some(said) = refused.challenge {
             assert_eq!(serde_json::from_str::<Value>(&said).expect("JSON"), challenge("named"), "{auth:?}");
         }

@@ -14,7 +14,7 @@ fn schema(user: &str, tenant: &str, rows: &str) -> String {
 
 /// Whatever the types, a user has the tenant of the row whose column, as text, is the `sub`.
 #[test]
-fn all_usual_types() {
+fn users_and_tenants_may_have_all_usual_types() {
     let users = [
         ("text", "alice", "bob"),
         ("varchar(20)", "alice", "bob"),
