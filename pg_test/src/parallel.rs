@@ -5,6 +5,14 @@ use serde_json::Value;
 
 use crate::{Cluster, sql};
 
+/// A table `big` that shows each user their own rows: 10,000 for each of alice, bob and carol.
+pub const BIG: &str = "
+    CREATE TABLE big AS SELECT n AS id, ('{alice,bob,carol}'::text[])[n % 3 + 1] AS owner FROM generate_series(1, 30000) n;
+    ANALYZE big;
+    ALTER TABLE big ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY own ON big USING (owner = auth.user_id());
+    GRANT ALL ON big TO PUBLIC;";
+
 /// Parallel plans for whatever can have one, with all the work done by the workers.
 pub const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0;
     SET parallel_tuple_cost = 0; SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off;";

@@ -1,9 +1,10 @@
 //! The worker, or a backend, dies: keys come back, and nobody is stranded.
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use pg_test::app::App;
 use pg_test::login::{accepted, init, token, unavailable};
 use pg_test::process::signal;
@@ -15,7 +16,7 @@ use crate::server::{last_error, preloaded, recovered, refresh, started, worker_p
 /// The server whose processes are killed, for one test at a time.
 fn server() -> MutexGuard<'static, Cluster> {
     static SERVER: LazyLock<Mutex<Cluster>> = LazyLock::new(|| Mutex::new(started(preloaded())));
-    let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = SERVER.lock();
     recovered(&server);
     server
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::server::*;
 use pg_test::cluster::Options;
+use pg_test::wait::eventually;
 use pg_test::{Alg, Cluster, Credentials, Fault, Issuer, RawClient, Refused, SigningKey, claims};
 use serde_json::json;
 
@@ -137,11 +138,7 @@ fn authentication_timeout_ends_the_wait() {
         // The server is as it was.
         issuer.set_fault(Fault::None);
         sleep(Duration::from_millis(100));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while log_in(&cluster, &token(&key, &issuer, "alice")).is_err() {
-            assert!(Instant::now() < deadline, "{what}: no login once the provider answers");
-            sleep(Duration::from_millis(200));
-        }
+        eventually("a login once the provider answers", || log_in(&cluster, &token(&key, &issuer, "alice")).ok());
         issuer.set_fault(Fault::Hang);
     }
 }
@@ -157,12 +154,8 @@ fn a_shutdown_ends_the_wait() {
         let token = token(&key, &issuer, "alice");
         thread::scope(|scope| {
             let login = scope.spawn(|| log_in(&cluster, &token).err().expect("the server stops"));
-            let deadline = Instant::now() + Duration::from_secs(20);
             // The fetch may have begun with the worker; the session is then waiting for that one.
-            while issuer.requests().discovery == 0 && what == "not preloaded" {
-                assert!(Instant::now() < deadline, "no request");
-                sleep(Duration::from_millis(10));
-            }
+            eventually("a request", || (issuer.requests().discovery > 0 || what != "not preloaded").then_some(()));
             sleep(Duration::from_millis(500));
             assert!(!login.is_finished(), "{what}: nobody waits");
             let begun = Instant::now();
