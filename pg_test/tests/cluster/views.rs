@@ -39,7 +39,9 @@ fn auth_jwks_shows_keys_with_their_times() {
     issuer.set_fault(Fault::Status(502));
     refresh(&mut app.admin()).expect_err("the fetch fails");
     let query = "SELECT last_error, refresh_at > clock_timestamp(), stale FROM auth.jwks() WHERE position($1 || chr(34) in source) > 0";
-    for row in app.admin().query(query, &[&issuer.url()]).expect("auth.jwks()") {
+    let rows = app.admin().query(query, &[&issuer.url()]).expect("auth.jwks()");
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
         assert!(row.get::<_, &str>(0).contains("answered 502") && row.get::<_, bool>(1) && !row.get::<_, bool>(2));
     }
 }
