@@ -1,4 +1,4 @@
-//! The server process.
+//! The process of a server.
 
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::folder::Folder;
-use crate::process::spawn_dependent;
+use crate::process::{self, spawn_dependent};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,8 +99,7 @@ impl Server {
     }
 
     fn signal(&self, signal: i32) {
-        // SAFETY: kill takes no pointers. The child has not been waited for
-        // (that takes &mut self, and `stop` then consumes it), so the pid is still its own.
-        unsafe { libc::kill(self.pid(), signal) };
+        // The child has not been waited for (that takes &mut self, and `stop` then consumes it), so the pid is its own.
+        process::signal(self.pid(), signal);
     }
 }
