@@ -1,4 +1,4 @@
-//! What a server process uses: for tests that look for leaks.
+//! A server process, and what it uses: for tests that look for leaks.
 
 use std::fs;
 
@@ -22,4 +22,9 @@ pub fn anonymous_kib(pid: i32) -> u64 {
 pub fn memory_contexts(client: &mut Client) -> i64 {
     let query = "SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts";
     client.query_one(query, &[]).expect("pg_backend_memory_contexts").get(0)
+}
+
+/// The process that serves `client`.
+pub fn pid(client: &mut Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).expect("pg_backend_pid").get(0)
 }

@@ -2,95 +2,20 @@
 
 mod connection;
 mod response;
+mod state;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::Value;
 
+pub use state::{Document, Fault, Requests};
+
 use crate::keys::{SigningKey, jwks};
 use crate::tls::Certificate;
-
-/// One of the two documents an issuer serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Document {
-    /// `/.well-known/openid-configuration`
-    Discovery,
-    /// `/jwks.json`
-    Jwks,
-}
-
-/// How an issuer misbehaves. What a fault does not speak of stays good: a
-/// response with a bad status still has the right body, so that a client which
-/// overlooks the status is found out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It does not.
-    None,
-    /// Answers after a while.
-    Delay(Duration),
-    /// Accepts the request and does not answer until the fault is cleared.
-    Hang,
-    /// Answers with this status.
-    Status(u16),
-    /// Answers 200 with bytes that are not JSON.
-    Garbage,
-    /// The key set has no keys; the discovery document stays good.
-    EmptySet,
-    /// Pads the document with blanks (so it stays valid JSON) to this many bytes.
-    Oversized(usize),
-    /// Answers 302 to this location.
-    Redirect(String),
-    /// The discovery document names another issuer; the key set stays good.
-    WrongIssuer,
-    /// Declares more bytes than it sends, then closes.
-    Truncated,
-    /// Closes the connection instead of answering.
-    Refuse,
-    /// Sends the response byte by byte, with this pause after each.
-    Trickle(Duration),
-}
-
-/// How often each document was asked for since the start or the last reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Requests {
-    /// Requests for the discovery document.
-    pub discovery: usize,
-    /// Requests for the key set.
-    pub jwks: usize,
-}
-
-struct State {
-    jwks: Vec<u8>,
-    cache_control: Option<String>,
-    etags: bool,
-    not_modified: usize,
-    discovery_fault: Fault,
-    jwks_fault: Fault,
-    requests: Requests,
-    stopped: bool,
-}
-
-struct Shared {
-    url: String,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A test that failed must not keep its issuer from stopping.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.changed.notify_all();
-    }
-}
+use state::Shared;
 
 /// An HTTP/1.1 server with a discovery document and a key set; it stops when dropped.
 pub struct Issuer {
@@ -118,20 +43,7 @@ impl Issuer {
     fn listen(scheme: &str, host: &str, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port to listen on");
         let address = listener.local_addr().expect("the port listened on");
-        let shared = Arc::new(Shared {
-            url: format!("{scheme}://{host}:{}", address.port()),
-            state: Mutex::new(State {
-                jwks: jwks(&[]).to_string().into_bytes(),
-                cache_control: None,
-                etags: false,
-                not_modified: 0,
-                discovery_fault: Fault::None,
-                jwks_fault: Fault::None,
-                requests: Requests::default(),
-                stopped: false,
-            }),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new(format!("{scheme}://{host}:{}", address.port())));
         let accepting = thread::spawn({
             let shared = Arc::clone(&shared);
             move || connection::accept(&listener, &shared, tls.as_ref())
@@ -192,12 +104,12 @@ impl Issuer {
 
     /// How often it answered 304 since the start.
     pub fn not_modified(&self) -> usize {
-        self.shared.lock().not_modified
+        self.shared.state.lock().not_modified
     }
 
     /// The requests so far, those included that a fault left unanswered.
     pub fn requests(&self) -> Requests {
-        self.shared.lock().requests
+        self.shared.state.lock().requests
     }
 
     /// Counts from zero again.

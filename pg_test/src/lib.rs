@@ -4,6 +4,7 @@
 //! Everything here panics when it cannot do its work: a test that cannot be set
 //! up has failed.
 
+pub mod app;
 pub mod backend;
 pub mod bench_keys;
 pub mod clients;
@@ -14,10 +15,14 @@ pub mod issuer;
 pub mod keys;
 pub mod login;
 pub mod node;
+pub mod offline;
 pub mod oidc_provider;
+pub mod parallel;
+pub mod process;
 pub mod raw;
 pub mod sql;
 pub mod tls;
+pub mod wait;
 
 pub use cluster::Cluster;
 pub use error::{PgError, pg_error};

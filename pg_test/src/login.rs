@@ -48,3 +48,34 @@ pub fn accepted(client: &mut Client, token: &str) {
     }
     assert_eq!(sees(client), ["alice"]);
 }
+
+/// The token is refused with this SQLSTATE, reason and words in the DETAIL, and then there is no identity.
+#[track_caller]
+pub fn refused(client: &mut Client, token: &str, sqlstate: &str, reason: &str, words: &str) -> PgError {
+    let Err(error) = init(client, token) else { panic!("accepted, not refused as {reason}") };
+    let message = format!("JWT rejected: {reason}");
+    assert_eq!((error.sqlstate.as_str(), error.message.as_str()), (sqlstate, message.as_str()), "{error:?}");
+    let detail = error.detail.as_deref().expect("a DETAIL");
+    assert!(detail.contains(words), "{detail:?} has no {words:?}");
+    assert!(detail.starts_with(|first: char| first.is_ascii_uppercase()) && detail.ends_with('.'), "{detail:?}");
+    assert!(!detail.contains("..") && !detail.contains(['\n', '\t']), "{detail:?}");
+    for part in token.split('.').filter(|part| part.len() > 8) {
+        assert!(!format!("{error:?}").contains(part), "{error:?}");
+    }
+    assert!(sees(client).is_empty(), "an identity is left");
+    error
+}
+
+/// The keys cannot be had; the DETAIL has these words, and the HINT names a setting.
+#[track_caller]
+pub fn unavailable(client: &mut Client, token: &str, words: &str) -> PgError {
+    let error = refused(client, token, "55000", "keys unavailable", words);
+    assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("pg_jwks.")), "{error:?}");
+    error
+}
+
+/// The issuer has no such key.
+#[track_caller]
+pub fn key_unknown(client: &mut Client, token: &str) {
+    refused(client, token, "28000", "key unknown", "");
+}

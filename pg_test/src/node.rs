@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::process::run;
+
 /// `node`, to be run in a copy of a package that has the dependencies of its lock file and has run its script
 /// `build`. The copy is in `target/node`, one for each content of the package, and is kept. Installs Node.js where it
 /// is missing, or panics with what to run.
@@ -37,12 +39,6 @@ fn npm(folder: &Path) -> Command {
     let mut command = Command::new("npm");
     command.current_dir(folder).stdin(Stdio::null());
     command
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
 }
 
 fn content(package: &Path, files: &[PathBuf]) -> u64 {

@@ -7,16 +7,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use tempfile::TempDir;
 
-use super::server::run;
+use super::kept::{self, LOCK};
+use crate::process::run;
 
 /// Fixed, because the path of a Unix socket may have 107 bytes only.
 const PARENT: &str = "/tmp";
 const PREFIX: &str = "pg_jwks.";
-/// Locked by the process that uses the folder.
-const LOCK: &str = "in_use";
 
 const LOG_TAIL_LINES: usize = 40;
 
@@ -55,7 +55,9 @@ impl Folder {
         remove_abandoned();
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(PARENT).expect("a temporary folder");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("permissions of the folder");
-        Self { _lock: lock(dir.path()), server_user: OsUser::for_server(), dir }
+        let folder = Self { _lock: lock(dir.path()), server_user: OsUser::for_server(), dir };
+        kept::watch(folder.path());
+        folder
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -115,6 +117,13 @@ impl Folder {
             command.uid(user.uid).gid(user.gid);
         }
         command
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        kept::forget(self.path());
+        self.dir.disable_cleanup(kept::wanted() && thread::panicking());
     }
 }
 

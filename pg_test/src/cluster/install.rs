@@ -12,7 +12,7 @@ use std::process::Command;
 use std::{env, iter};
 
 use super::folder::remove_libpq_environment;
-use super::server::run;
+use crate::process::run;
 
 const EXECUTABLES: [&str; 3] = ["postgres", "initdb", "pg_ctl"];
 const EXTENSION: &str = "pg_jwks";
@@ -87,14 +87,14 @@ impl Install {
         self.bindir.join(name)
     }
 
-    /// A client program of the system.
+    /// Where a client program of the system is.
     pub(super) fn client_program(&self, name: &str) -> PathBuf {
         self.system_bindir.join(name)
     }
 
-    /// The system's psql, without the caller's libpq settings.
-    pub(super) fn psql(&self) -> Command {
-        let mut command = Command::new(self.client_program("psql"));
+    /// A client program of the system, without the caller's libpq settings.
+    pub(super) fn client_command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.client_program(name));
         remove_libpq_environment(&mut command);
         command
     }
@@ -125,6 +125,10 @@ impl PgConfig {
         let version = self.value("--version");
         let number = version.trim_start_matches("PostgreSQL ");
         let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+        if let Some(compiled_for) = option_env!("PG_TEST_MAJOR_VERSION") {
+            // Other tests apply to another version, and which was decided when they were compiled.
+            assert_eq!(&number[..end], compiled_for, "compile pg_test again: the tests are for another PostgreSQL");
+        }
         number[..end].parse().unwrap_or_else(|_| panic!("pg_config says it is {version:?}"))
     }
 }

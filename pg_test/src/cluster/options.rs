@@ -6,12 +6,11 @@ use std::fs::OpenOptions;
 use std::hash::BuildHasher;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::sync::Mutex;
 
 use super::folder::Folder;
 use super::install::{Install, Stage};
-use super::server::run;
-use super::{Cluster, HOST};
+use super::running::{Cluster, HOST};
+use crate::process::run;
 
 /// Settings of a cluster that is about to start.
 #[derive(Clone, Debug)]
@@ -26,12 +25,39 @@ impl Default for Options {
     }
 }
 
+impl Cluster {
+    /// A server with default settings. The extension can be created in it, but
+    /// is not preloaded.
+    pub fn start() -> Self {
+        Self::options().start()
+    }
+
+    /// A server with settings of its own.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// A streaming replica of this server, with the same settings.
+    pub fn replica(&self) -> Self {
+        Self::options().start_replica(self)
+    }
+}
+
 impl Options {
     /// A line of postgresql.conf; of several with one name the last holds.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Room for the sessions and the parallel workers of many tests, and nothing that runs by itself.
+    #[must_use]
+    pub fn for_many_tests(self) -> Self {
+        self.setting("max_worker_processes", "64")
+            .setting("max_parallel_workers", "64")
+            .setting("max_connections", "150")
+            .setting("autovacuum", "off")
     }
 
     /// A plain PostgreSQL, which needs no built extension.
@@ -54,12 +80,12 @@ impl Options {
 
     /// Copies a running cluster, with its settings, and starts the copy as its
     /// streaming replica.
-    pub(super) fn start_replica(self, primary: &Cluster) -> Cluster {
+    fn start_replica(self, primary: &Cluster) -> Cluster {
         let (folder, install) = self.installed();
         run(folder
             .server_command(install.client_program("pg_basebackup"))
             .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"])
-            .args(["--host", HOST, "--port", &primary.port.to_string()])
+            .args(["--host", HOST, "--port", &primary.port().to_string()])
             .arg("--pgdata")
             .arg(folder.data_dir()));
         self.start_in(folder, install)
@@ -74,16 +100,13 @@ impl Options {
     }
 
     fn start_in(self, folder: Folder, install: Install) -> Cluster {
-        let mut cluster = Cluster { server: Mutex::new(None), folder, install, port: 0 };
+        let mut cluster = Cluster::stopped(folder, install);
         let mut attempts = 5;
         loop {
-            cluster.port = free_port();
+            cluster.set_port(free_port());
             self.write_settings(&cluster);
             match cluster.launch() {
-                Ok(server) => {
-                    *cluster.server() = Some(server);
-                    return cluster;
-                }
+                Ok(()) => return cluster,
                 // Another process took the port between our look and the server's.
                 Err(_) if attempts > 0 && cluster.log().contains("could not create any TCP/IP sockets") => {
                     attempts -= 1;
@@ -97,7 +120,7 @@ impl Options {
     fn write_settings(&self, cluster: &Cluster) {
         let base = [
             ("listen_addresses", HOST),
-            ("port", &cluster.port.to_string()),
+            ("port", &cluster.port().to_string()),
             ("unix_socket_directories", &cluster.socket_dir().to_string_lossy()),
             ("fsync", "off"),
             ("log_line_prefix", "%m [%p] %q%u@%d "),

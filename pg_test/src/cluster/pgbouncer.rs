@@ -8,9 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::folder::Folder;
-use super::server::spawn_dependent;
-use super::{Cluster, HOST};
+use super::running::{Cluster, HOST};
 use crate::clients;
+use crate::process::spawn_dependent;
 
 const PORT: u16 = 6432;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ impl Cluster {
         let configuration = format!(
             "[databases]\n* = host={HOST} port={} user={user}\n[pgbouncer]\nlisten_port = {PORT}\n\
              unix_socket_dir = {}\nauth_type = any\n{settings}\n",
-            self.port,
+            self.port(),
             folder.path().display(),
         );
         let file = folder.path().join("pgbouncer.ini");

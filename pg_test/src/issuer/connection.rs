@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::response::Response;
-use super::{Document, Fault, Shared, State};
+use super::state::{Document, Fault, Shared};
 
 /// A client that falls silent must not keep a thread forever.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,7 +19,7 @@ const MAX_REQUEST: usize = 16 * 1024;
 /// Serves connections until the issuer is stopped.
 pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&Arc<ServerConfig>>) {
     for stream in listener.incoming() {
-        if shared.lock().stopped {
+        if shared.state.lock().stopped {
             return;
         }
         let Ok(stream) = stream else { continue };
@@ -104,38 +104,4 @@ fn request(stream: &mut impl Read) -> io::Result<Option<Request>> {
         (Some("GET"), Some(path)) => Some(Request { path: path.to_owned(), if_none_match }),
         _ => None,
     })
-}
-
-impl State {
-    fn fault(&self, document: Document) -> &Fault {
-        match document {
-            Document::Discovery => &self.discovery_fault,
-            Document::Jwks => &self.jwks_fault,
-        }
-    }
-}
-
-impl Shared {
-    fn count(&self, document: Document) {
-        let requests = &mut self.lock().requests;
-        match document {
-            Document::Discovery => requests.discovery += 1,
-            Document::Jwks => requests.jwks += 1,
-        }
-    }
-
-    /// The fault in force, once it is not [`Fault::Hang`]; nothing when stopped.
-    fn wait_out_hang(&self, document: Document) -> Option<Fault> {
-        let mut state = self.lock();
-        while !state.stopped && *state.fault(document) == Fault::Hang {
-            state = self.changed.wait(state).ok()?;
-        }
-        (!state.stopped).then(|| state.fault(document).clone())
-    }
-
-    /// Sleeps; false when the issuer was stopped meanwhile.
-    fn pause(&self, time: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stopped);
-        waited.is_ok_and(|(state, _)| !state.stopped)
-    }
 }

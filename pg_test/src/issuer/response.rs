@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::json;
 
-use super::{Document, Fault, Shared};
+use super::state::{Document, Fault, Shared};
 
 pub(super) struct Response {
     status: u16,
@@ -18,7 +18,7 @@ impl Response {
     /// The answer to a request for `document`, spoilt by `fault`; nothing where
     /// the fault is not to answer. `held` is the entity tag that the client has.
     pub(super) fn new(shared: &Shared, document: Document, fault: &Fault, held: Option<&str>) -> Option<Self> {
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         let body = match document {
             Document::Discovery => discovery(&shared.url, *fault == Fault::WrongIssuer),
             Document::Jwks if *fault == Fault::EmptySet => br#"{"keys":[]}"#.to_vec(),

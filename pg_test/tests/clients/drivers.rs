@@ -141,21 +141,22 @@ fn each_user_sees_own_notes(driver: Driver) {
 }
 
 #[test]
-fn psycopg() {
+fn users_of_psycopg_see_own_notes_only() {
     each_user_sees_own_notes(Driver::Psycopg);
 }
 
 #[test]
-fn node_postgres() {
+fn users_of_node_postgres_see_own_notes_only() {
     each_user_sees_own_notes(Driver::Node);
 }
 
 #[test]
-fn tokio_postgres() {
+fn users_of_tokio_postgres_see_own_notes_only() {
     each_user_sees_own_notes(Driver::Tokio);
 }
 
 #[test]
+#[cfg_attr(before_pg15, ignore = "psql reads the environment since PostgreSQL 15")]
 fn psql_takes_the_token_from_the_environment() {
     for script in psql_scripts() {
         let mark = CLUSTER.log_mark();

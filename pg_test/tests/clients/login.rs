@@ -9,7 +9,7 @@ use std::time::Duration;
 use pg_test::oidc_provider::AUDIENCE;
 use pg_test::{Authority, Cluster, Credentials, Decision, OidcProvider, RawClient};
 
-use crate::app::{self, SCHEMA};
+use crate::app::SCHEMA;
 
 /// How long psql may take to show a code.
 const CODE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,11 +23,7 @@ struct Site {
     https: OidcProvider,
 }
 
-/// `None` where PostgreSQL is older than 18.
-static SITE: LazyLock<Option<Site>> = LazyLock::new(|| {
-    if app::CLUSTER.major_version() < 18 {
-        return None;
-    }
+static SITE: LazyLock<Site> = LazyLock::new(|| {
     let authority = Authority::new();
     let options = Cluster::options()
         .setting("shared_preload_libraries", "pg_jwks")
@@ -59,7 +55,7 @@ static SITE: LazyLock<Option<Site>> = LazyLock::new(|| {
     );
     cluster.write_file("pg_hba.conf", &lines);
     cluster.restart();
-    Some(Site { cluster, http, https })
+    Site { cluster, http, https }
 });
 
 /// What psql did.
@@ -111,8 +107,9 @@ fn psql(cluster: &Cluster, provider: &OidcProvider, db: &str, user: &str, query:
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_person_logs_in_with_psql_over_http() {
-    let Some(Site { cluster, http, .. }) = &*SITE else { return };
+    let Site { cluster, http, .. } = &*SITE;
     let query = format!("{WHO}; SELECT body FROM note");
     let outcome = psql(cluster, http, "postgres", "alice", &query, Decision::Approve);
     assert!(outcome.success, "{outcome:?}");
@@ -120,8 +117,9 @@ fn a_person_logs_in_with_psql_over_http() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_person_logs_in_with_psql_over_https() {
-    let Some(Site { cluster, https, .. }) = &*SITE else { return };
+    let Site { cluster, https, .. } = &*SITE;
     let query = format!("{WHO}; SELECT body FROM note");
     let outcome = psql(cluster, https, "secure", "bob", &query, Decision::Approve);
     assert!(outcome.success, "{outcome:?}");
@@ -129,8 +127,9 @@ fn a_person_logs_in_with_psql_over_https() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_person_who_aborts_at_the_provider_is_not_logged_in() {
-    let Some(Site { cluster, http, .. }) = &*SITE else { return };
+    let Site { cluster, http, .. } = &*SITE;
     let outcome = psql(cluster, http, "postgres", "alice", WHO, Decision::Deny);
     assert!(!outcome.success && outcome.output.is_empty(), "{outcome:?}");
     assert!(
@@ -140,8 +139,9 @@ fn a_person_who_aborts_at_the_provider_is_not_logged_in() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_service_logs_in_with_its_own_token() {
-    let Some(Site { cluster, http, https }) = &*SITE else { return };
+    let Site { cluster, http, https } = &*SITE;
     let token = https.service_token("db:read db:write");
     let mut client = RawClient::connect(cluster, "service", "secure", Credentials::Bearer(&token)).expect("a login");
     let who: Vec<_> = ["service", "service", "oauth:service", "service"].map(|text| Some(text.to_owned())).into();
@@ -173,15 +173,17 @@ fn refused(cluster: &Cluster, user: &str, db: &str, token: &str, reason: &str) {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn an_id_token_does_not_log_in() {
-    let Some(Site { cluster, http, .. }) = &*SITE else { return };
+    let Site { cluster, http, .. } = &*SITE;
     let tokens = http.device_tokens("alice", "openid db:read db:write");
     refused(cluster, "alice", "postgres", &tokens.id.expect("an ID token"), "token type not accepted");
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn one_policy_serves_a_login_and_a_pool() {
-    let Some(Site { cluster, https, .. }) = &*SITE else { return };
+    let Site { cluster, https, .. } = &*SITE;
     let mut pooled = cluster.connect("web", "secure");
     let mut pooled_notes = |token: &str| {
         let mut transaction = pooled.transaction().expect("BEGIN");

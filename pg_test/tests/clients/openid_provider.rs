@@ -50,7 +50,7 @@ fn identify(client: &mut Client, token: &str) -> Result<(String, Vec<String>), S
 }
 
 #[test]
-fn client_credentials_over_http() {
+fn client_credentials_identify_a_service_over_http() {
     let mut client = connect_over_http("over_http", &[("required_scope", "db:read")]);
     let good = identify(&mut client, &PROVIDER.service_token("db:read db:write"));
     assert_eq!(good, Ok(("service service service".to_owned(), vec!["from service".to_owned()])));
@@ -62,7 +62,7 @@ fn client_credentials_over_http() {
 }
 
 #[test]
-fn client_credentials_over_https() {
+fn client_credentials_identify_a_service_over_https() {
     let authority = Authority::new();
     let provider = OidcProvider::start_tls(&authority);
     let ca_file = CLUSTER.write_file("provider_ca.pem", &authority.pem());
@@ -84,7 +84,7 @@ fn client_credentials_over_https() {
 }
 
 #[test]
-fn a_person_who_approved_a_device() {
+fn a_person_who_approved_a_device_is_identified() {
     let mut client = connect_over_http("device", &[("token_type", "access")]);
     let good = identify(&mut client, &TOKENS.access);
     assert_eq!(good, Ok(("alice reader psql".to_owned(), vec!["from alice".to_owned()])));

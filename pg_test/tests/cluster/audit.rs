@@ -4,10 +4,12 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
+use pg_test::app::App;
+use pg_test::login::{init, token};
 use pg_test::{Alg, Cluster, Issuer, SigningKey, claims};
 use serde_json::{Value, json};
 
-use crate::app::{App, init, preloaded, started, token};
+use crate::server::{preloaded, started};
 
 /// A server with few rejections, so that each has its line.
 static QUIET: LazyLock<Cluster> = LazyLock::new(|| started(preloaded()));

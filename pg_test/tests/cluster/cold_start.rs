@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use pg_test::bench_keys::first_verification;
+use pg_test::login::token;
 use pg_test::{Alg, Issuer, SigningKey};
 
-use crate::app::{preloaded, started, token};
+use crate::server::{preloaded, started};
 
 #[test]
 fn a_new_backend_needs_no_network_and_little_more_than_a_warm_one() {

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pg_test::app::App;
 use pg_test::backend::anonymous_kib;
+use pg_test::login::{accepted, init, token};
 use pg_test::{Alg, Issuer, SigningKey};
 
-use crate::app::{App, accepted, init, preloaded, started, token, worker_pid};
+use crate::server::{preloaded, started, worker_pid};
 
 const COOLDOWN: Duration = Duration::from_secs(1);
 const ROTATION: Duration = Duration::from_secs(1);

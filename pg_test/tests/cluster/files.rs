@@ -1,11 +1,12 @@
 //! Keys without a network.
 
+use pg_test::app::App;
 use pg_test::documents::Page;
+use pg_test::login::{accepted, init, key_unknown, token};
+use pg_test::wait::eventually;
 use pg_test::{Alg, SigningKey, jwks};
 
-use crate::app::{
-    App, CLUSTER, accepted, eventually, init, key_unknown, last_error, preloaded, refresh, started, token,
-};
+use crate::server::{CLUSTER, last_error, preloaded, refresh, started};
 
 const ISSUER: &str = "air-gapped";
 
@@ -39,9 +40,10 @@ fn keys_from_a_file_are_read_again_when_asked_for() {
     let (shown, keys) = last_error(&mut app.admin(), &format!("file \"{}", path.display()));
     assert!(shown.is_some_and(|error| error.contains("cannot be read")) && keys == 1);
     let stored = CLUSTER.data_dir().join("pg_jwks");
-    let name = path.to_string_lossy().into_owned();
-    for entry in std::fs::read_dir(stored).into_iter().flatten().flatten() {
-        assert!(!std::fs::read_to_string(entry.path()).unwrap_or_default().contains(&name));
+    for entry in std::fs::read_dir(stored).expect("the folder of stored keys") {
+        let file = std::fs::read(entry.expect("a stored file").path()).expect("a stored file");
+        let text = String::from_utf8_lossy(&file);
+        assert!(!text.contains(&*path.to_string_lossy()), "{text}");
     }
 }
 

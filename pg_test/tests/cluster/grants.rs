@@ -1,8 +1,9 @@
 //! Who may see and do what.
 
+use pg_test::app::App;
 use pg_test::pg_error;
 
-use crate::app::{App, CLUSTER};
+use crate::server::CLUSTER;
 
 const READ: [&str; 3] =
     ["SELECT * FROM auth.jwks()", "SELECT * FROM auth.jwt_stats", "SELECT * FROM auth.jwt_counters()"];

@@ -1,6 +1,7 @@
 //! The key cache of a cluster where the library is preloaded.
 
-mod app;
+mod server;
+
 mod audit;
 mod cold_start;
 mod concurrency;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use pg_test::app::App;
+use pg_test::login::{accepted, init, sees, token, unavailable};
+use pg_test::wait::eventually;
 use pg_test::{Alg, Fault, Issuer, Requests, SigningKey};
 use serde_json::json;
 
-use crate::app::{
-    App, CLUSTER, accepted, eventually, init, install, last_error, preloaded, refresh, sees, started, token,
-    unavailable,
-};
+use crate::server::{CLUSTER, install, last_error, preloaded, refresh, started};
 
 fn issuers(count: usize, key: &SigningKey) -> Vec<Issuer> {
     let issuers: Vec<_> = (0..count).map(|_| Issuer::start()).collect();
@@ -88,7 +88,7 @@ fn a_session_that_waited_in_vain_for_one_issuer_does_not_give_up_on_others() {
     issuers[0].set_fault(Fault::Hang);
     let app = App::new(&CLUSTER, &[("providers", &providers(&issuers)), ("fetch_timeout", "300ms")]);
     let mut session = app.connect();
-    unavailable(&mut session, &token(&key, issuers[0].url()));
+    unavailable(&mut session, &token(&key, issuers[0].url()), "took too long");
     accepted(&mut session, &token(&key, issuers[1].url()));
 }
 
@@ -112,8 +112,7 @@ fn a_set_that_does_not_fit_is_refused_in_words_and_the_former_one_stays() {
     accepted(&mut one.connect(), &token(&key, issuers[0].url()));
     let (shown, keys) = last_error(&mut one.admin(), issuers[0].url());
     assert!(shown.is_some_and(|error| error.contains("pg_jwks.shared_cache_size")) && keys == 1);
-    let error = unavailable(&mut two.connect(), &token(&key, issuers[1].url()));
-    assert!(error.detail.is_some_and(|detail| detail.contains("pg_jwks.shared_cache_size")));
+    unavailable(&mut two.connect(), &token(&key, issuers[1].url()), "pg_jwks.shared_cache_size");
     assert!(cluster.log().contains("raise pg_jwks.shared_cache_size"));
 }
 

@@ -3,9 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
+use pg_test::app::App;
+use pg_test::login::{accepted, init, key_unknown, sees, token};
+use pg_test::wait::eventually;
 use pg_test::{Alg, Fault, Issuer, SigningKey};
 
-use crate::app::{App, accepted, eventually, init, key_unknown, preloaded, refresh, sees, started, token, worker_pid};
+use crate::server::{preloaded, refresh, started, worker_pid};
 
 #[test]
 fn a_standby_verifies_and_reads_under_rls_before_and_after_promotion() {

@@ -3,9 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pg_test::app::App;
+use pg_test::login::{accepted, key_unknown, token};
+use pg_test::wait::eventually;
 use pg_test::{Alg, Issuer, Requests, SigningKey};
 
-use crate::app::{App, CLUSTER, accepted, eventually, key_unknown, refresh, token};
+use crate::server::{CLUSTER, refresh};
 
 fn key(kid: &str) -> SigningKey {
     SigningKey::generate(Alg::Es256, kid)

@@ -4,9 +4,13 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pg_test::app::App;
+use pg_test::login::{accepted, token};
+use pg_test::process::signal;
+use pg_test::wait::eventually;
 use pg_test::{Alg, Fault, Issuer, SigningKey};
 
-use crate::app::{App, accepted, eventually, kill, preloaded, recovered, started, token, worker_pid};
+use crate::server::{preloaded, recovered, started, worker_pid};
 
 fn is_running(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
@@ -18,7 +22,7 @@ fn the_worker_ends_promptly_with_the_server_however_that_ends() {
     issuer.publish(&[&key]);
     let cluster = started(preloaded().setting("pg_jwks.issuer", issuer.url()).setting("pg_jwks.fetch_timeout", "60s"));
     let app = App::new(&cluster, &[]);
-    for (name, signal) in [("smart", libc::SIGTERM), ("fast", libc::SIGINT), ("immediate", libc::SIGQUIT)] {
+    for (name, mode) in [("smart", libc::SIGTERM), ("fast", libc::SIGINT), ("immediate", libc::SIGQUIT)] {
         // A fetch with which the worker began may hang as well: it counts.
         issuer.reset_requests();
         accepted(&mut app.connect(), &token(&key, issuer.url()));
@@ -35,7 +39,7 @@ fn the_worker_ends_promptly_with_the_server_however_that_ends() {
                 .expect("terminated");
         }
         let begun = Instant::now();
-        kill(postmaster, signal);
+        signal(postmaster, mode);
         eventually("the end", || (!is_running(postmaster) && !is_running(worker)).then_some(()));
         let after = begun.elapsed();
         println!("{name} shutdown during a fetch: {after:?}");
@@ -49,6 +53,6 @@ fn the_worker_ends_promptly_with_the_server_however_that_ends() {
     assert!(!log.contains("was terminated by signal"), "{log}");
     // And when the postmaster is gone.
     let worker = worker_pid(&cluster);
-    kill(cluster.postmaster_pid(), libc::SIGKILL);
+    signal(cluster.postmaster_pid(), libc::SIGKILL);
     eventually("the end of the worker", || (!is_running(worker)).then_some(()));
 }

@@ -5,9 +5,12 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use pg_test::app::App;
+use pg_test::login::{accepted, token};
+use pg_test::wait::eventually;
 use pg_test::{Alg, Fault, Issuer, SigningKey};
 
-use crate::app::{App, CLUSTER, accepted, eventually, token, worker_pid};
+use crate::server::{CLUSTER, worker_pid};
 
 /// The inodes of the sockets that are connected to this port on 127.0.0.1.
 fn sockets_to(port: u16) -> HashSet<String> {

@@ -4,9 +4,12 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pg_test::app::App;
+use pg_test::login::{accepted, init, sees, token};
+use pg_test::wait::eventually;
 use pg_test::{Alg, Fault, Issuer, Requests, SigningKey};
 
-use crate::app::{App, accepted, eventually, init, install, preloaded, sees, started, token};
+use crate::server::{install, preloaded, started};
 
 #[test]
 fn a_storm_of_new_connections_causes_one_fetch() {

@@ -1,8 +1,11 @@
 //! What operators see.
 
+use pg_test::app::App;
+use pg_test::login::{accepted, init, token};
+use pg_test::wait::eventually;
 use pg_test::{Alg, Fault, Issuer, SigningKey};
 
-use crate::app::{App, CLUSTER, accepted, init, preloaded, refresh, started, token, worker_pid};
+use crate::server::{CLUSTER, preloaded, refresh, started, worker_pid};
 
 #[test]
 fn auth_jwks_shows_keys_with_their_times() {
@@ -36,7 +39,9 @@ fn auth_jwks_shows_keys_with_their_times() {
     issuer.set_fault(Fault::Status(502));
     refresh(&mut app.admin()).expect_err("the fetch fails");
     let query = "SELECT last_error, refresh_at > clock_timestamp(), stale FROM auth.jwks() WHERE position($1 || chr(34) in source) > 0";
-    for row in app.admin().query(query, &[&issuer.url()]).expect("auth.jwks()") {
+    let rows = app.admin().query(query, &[&issuer.url()]).expect("auth.jwks()");
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
         assert!(row.get::<_, &str>(0).contains("answered 502") && row.get::<_, bool>(1) && !row.get::<_, bool>(2));
     }
 }
@@ -48,7 +53,7 @@ fn keys_that_have_expired_are_shown_as_stale() {
     let app = App::of(&CLUSTER, &issuer, &[("jwks_cache_ttl", "1s")]);
     accepted(&mut app.connect(), &token(&key, issuer.url()));
     issuer.set_fault(Fault::Refuse);
-    crate::app::eventually("stale keys", || {
+    eventually("stale keys", || {
         let query = "SELECT stale, last_error IS NOT NULL FROM auth.jwks() WHERE position($1 || chr(34) in source) > 0";
         let row = app.admin().query_one(query, &[&issuer.url()]).expect("auth.jwks()");
         (row.get(0) && row.get(1)).then_some(())

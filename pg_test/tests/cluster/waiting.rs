@@ -3,26 +3,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pg_test::app::App;
+use pg_test::login::{accepted, sees, token, unavailable};
+use pg_test::wait::{eventually, promptly};
 use pg_test::{Alg, Fault, Issuer, SigningKey, pg_error};
 use postgres::{Client, NoTls};
 
-use crate::app::{App, CLUSTER, accepted, eventually, sees, token};
-
-/// What somebody who waits may still wait after he was told to stop.
-const PROMPTLY: Duration = Duration::from_millis(100);
-
-/// Passes where one of three attempts ends promptly: other work on the machine can hold up each of them.
-#[track_caller]
-fn promptly(mut attempt: impl FnMut() -> Duration) {
-    let mut times = Vec::new();
-    while times.len() < 3 {
-        times.push(attempt());
-        if times.last().is_some_and(|time| *time < PROMPTLY) {
-            return;
-        }
-    }
-    panic!("none of {times:?} is within {PROMPTLY:?}");
-}
+use crate::server::CLUSTER;
 
 struct Hanging {
     issuer: Issuer,
@@ -69,7 +56,7 @@ struct Other {
 
 #[test]
 fn a_cancel_ends_the_wait_and_leaves_no_identity() {
-    promptly(|| {
+    promptly("a cancel", || {
         let mut hanging = hanging();
         let (error, after) = interrupted(&mut hanging, |other| other.cancel.cancel_query(NoTls).expect("cancel"));
         assert_eq!(pg_error(&error).sqlstate, "57014");
@@ -83,7 +70,7 @@ fn a_cancel_ends_the_wait_and_leaves_no_identity() {
 
 #[test]
 fn termination_ends_the_wait() {
-    promptly(|| {
+    promptly("termination", || {
         let mut hanging = hanging();
         let mark = CLUSTER.log_mark();
         let mut admin = CLUSTER.client();
@@ -104,7 +91,7 @@ fn a_statement_timeout_ends_the_wait() {
     let mut hanging = hanging();
     hanging.session.batch_execute("SET statement_timeout = '200ms'").expect("SET");
     for _ in 0..2 {
-        promptly(|| {
+        promptly("a statement timeout", || {
             let begun = Instant::now();
             let token = token(&hanging.key, hanging.issuer.url());
             let error = hanging.session.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect_err("a timeout");
@@ -136,7 +123,6 @@ fn the_wait_is_bounded_by_the_fetch_timeout() {
     issuer.set_fault(Fault::Hang);
     let mut session = App::of(&CLUSTER, &issuer, &[("fetch_timeout", "500ms")]).connect();
     let begun = Instant::now();
-    let error = crate::app::unavailable(&mut session, &token(&key, issuer.url()));
-    assert!(error.detail.as_deref().is_some_and(|detail| detail.contains("took too long")), "{error:?}");
+    unavailable(&mut session, &token(&key, issuer.url()), "took too long");
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }

@@ -1,5 +1,6 @@
 //! `pg_jwks.trust_request_claims`: behind PostgREST, which verifies tokens itself.
 
+use pg_test::parallel;
 use postgres::Client;
 use serde_json::json;
 
@@ -67,8 +68,7 @@ fn parallel_workers_see_request_claims() {
     let cluster = plain();
     let mut client = cluster.connect("app", "trusting");
     request(&mut client, r#"{"sub":"alice"}"#);
-    let force = if cluster.major_version() < 16 { "force_parallel_mode" } else { "debug_parallel_query" };
-    run(&mut client, &format!("SET {force} = on"));
+    run(&mut client, parallel::force(&cluster));
     assert_eq!(user(&mut client).as_deref(), Some("alice"));
 }
 

@@ -2,15 +2,13 @@
 
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims_with, jwks, pg_error};
+use pg_test::cluster::Options;
+use pg_test::{Cluster, PgError, offline, pg_error};
 use postgres::Client;
 use serde_json::Value;
 
+pub use pg_test::offline::ISSUER;
 pub use pg_test::sql::{refused, run, value};
-
-pub const ISSUER: &str = "https://issuer.test";
-
-pub static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
 
 /// The session variables of the shared server.
 pub const CLAIM_SETTINGS: &str =
@@ -27,13 +25,8 @@ static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
 });
 
 /// A server that trusts [`ISSUER`].
-pub fn options() -> pg_test::cluster::Options {
-    Cluster::options()
-        .setting("pg_jwks.issuer", ISSUER)
-        .setting("pg_jwks.audience", "app")
-        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
-        .setting("max_worker_processes", "64")
-        .setting("max_parallel_workers", "64")
+pub fn options() -> Options {
+    offline::options().for_many_tests()
 }
 
 /// The extension for new databases, and roles: `app` may become `app_admin` and `app_writer`, and not `outsider`.
@@ -70,7 +63,7 @@ pub fn app(database: &str) -> Client {
 
 /// A good token of alice with more claims, or others.
 pub fn token(more: Value) -> String {
-    KEY.sign(&claims_with(ISSUER, "alice", &more))
+    offline::token_with(&more)
 }
 
 pub fn try_init(client: &mut Client, token: &str, is_local: bool) -> Result<(), PgError> {

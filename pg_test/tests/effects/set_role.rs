@@ -93,17 +93,17 @@ fn refusals_leave_neither_identity_nor_role() {
 fn no_rollback_brings_the_role_of_a_failed_session_back() {
     let mut client = app(&database("rollbacks", &settings()));
     let (admin, bad) = (roles(json!("admin")), roles(json!("nobody")));
-    let try_bad = |client: &mut Client| assert!(try_init(client, &bad, false).is_err());
+    let fail_after = |client: &mut Client, begin: &str| {
+        init(client, &admin);
+        run(client, begin);
+        try_init(client, &bad, false).expect_err("no role of the map");
+    };
     for end in ["COMMIT", "ROLLBACK"] {
-        init(&mut client, &admin);
-        run(&mut client, "BEGIN");
-        try_bad(&mut client);
+        fail_after(&mut client, "BEGIN");
         run(&mut client, end);
         assert_eq!(role(&mut client), "app", "BEGIN, {end}");
 
-        init(&mut client, &admin);
-        run(&mut client, "BEGIN; SAVEPOINT a; SAVEPOINT b");
-        try_bad(&mut client);
+        fail_after(&mut client, "BEGIN; SAVEPOINT a; SAVEPOINT b");
         run(&mut client, "ROLLBACK TO b");
         assert_eq!(role(&mut client), "app", "ROLLBACK TO b");
         run(&mut client, "ROLLBACK TO a");
@@ -111,9 +111,7 @@ fn no_rollback_brings_the_role_of_a_failed_session_back() {
         run(&mut client, end);
         assert_eq!(role(&mut client), "app", "savepoints, {end}");
 
-        init(&mut client, &admin);
-        run(&mut client, "BEGIN; SAVEPOINT a; SAVEPOINT b");
-        try_bad(&mut client);
+        fail_after(&mut client, "BEGIN; SAVEPOINT a; SAVEPOINT b");
         run(&mut client, "ROLLBACK TO b; RELEASE b; RELEASE a");
         assert_eq!(role(&mut client), "app", "RELEASE");
         run(&mut client, end);

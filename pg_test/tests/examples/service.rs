@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use pg_test::cluster::free_port;
 use pg_test::node::node;
+use pg_test::process::{run, signal};
 use pg_test::{Cluster, now};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,7 +38,7 @@ pub static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let set_password = |email| {
         let mut command = node(&EXAMPLE);
         command.args(["dist/set_password.js", email]);
-        stdout_of(command.env("OWNER_DATABASE_URL", url(&cluster, "postgres", TEMPLATE)))
+        run(command.env("OWNER_DATABASE_URL", url(&cluster, "postgres", TEMPLATE))).trim().to_owned()
     };
     let (alice, bob) = (set_password(ALICE), set_password(BOB));
     Server { cluster, alice, bob }
@@ -46,12 +47,6 @@ pub static SERVER: LazyLock<Server> = LazyLock::new(|| {
 /// A connection string.
 pub fn url(cluster: &Cluster, role: &str, db: &str) -> String {
     format!("postgres://{role}@{}:{}/{db}", cluster.host(), cluster.port())
-}
-
-pub fn stdout_of(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().expect("a program that runs");
-    assert!(status.success(), "{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).expect("text").trim().to_owned()
 }
 
 /// What a program prints when it refuses its work.
@@ -64,8 +59,8 @@ pub fn refusal_of(command: &mut Command) -> String {
 /// A private key in this folder; returns the key's path.
 pub fn generate_key(folder: &Path) -> PathBuf {
     let mut command = node(&EXAMPLE);
-    let said = stdout_of(command.arg("dist/generate_key.js").env("KEYS_FOLDER", folder));
-    said.strip_prefix("Made ").expect("the path of a new key").into()
+    let said = run(command.arg("dist/generate_key.js").env("KEYS_FOLDER", folder));
+    said.trim().strip_prefix("Made ").expect("the path of a new key").into()
 }
 
 /// A running service, with a key and a database of its own.
@@ -87,7 +82,7 @@ impl Service {
         let port = free_port();
         let mut trust = server.cluster.psql();
         trust.args(["--set=ON_ERROR_STOP=1", "--dbname", db, "--file"]).arg(EXAMPLE.join("sql/trust.sql"));
-        stdout_of(trust.arg(format!("--set=url=http://127.0.0.1:{port}")));
+        run(trust.arg(format!("--set=url=http://127.0.0.1:{port}")));
 
         let mut command = node(&EXAMPLE);
         command
@@ -131,8 +126,7 @@ impl Service {
 
     /// Makes it read its keys again, and waits until it publishes this many.
     pub fn reload_keys(&self, expected: usize) {
-        // SAFETY: kill takes no pointers; the child is waited for by `drop` only, so the pid is its own.
-        assert_eq!(unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGHUP) }, 0);
+        signal(self.child.id().cast_signed(), libc::SIGHUP);
         let deadline = now() + 30;
         while self.jwks()["keys"].as_array().map(Vec::len) != Some(expected) {
             assert!(now() < deadline, "the keys are {}", self.jwks());

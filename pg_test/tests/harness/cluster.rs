@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -131,4 +132,35 @@ fn a_server_does_not_outlive_a_killed_test_run() {
     }
     drop(Cluster::options().without_extension().start());
     assert!(!fs::exists(&folder).expect("/tmp"), "the next cluster removes what was left");
+}
+
+#[test]
+#[ignore = "runs as the child of the test below"]
+fn failing() {
+    static SHARED: LazyLock<Cluster> = LazyLock::new(|| Cluster::options().without_extension().start());
+    SHARED.client().batch_execute("SELECT 1").expect("a server that outlives this test");
+    let _own = Cluster::options().without_extension().start();
+    drop(Cluster::options().without_extension().start());
+    panic!("as a test that fails");
+}
+
+#[test]
+fn the_servers_of_a_failed_test_are_kept_on_request() {
+    let output = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "cluster::failing", "--ignored", "--nocapture"])
+        .env("PG_JWKS_KEEP", "1")
+        .output()
+        .expect("the test that fails");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let kept: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("PG_JWKS_KEEP: ")).collect();
+    assert_eq!(kept.len(), 2, "{said}");
+    // Another server removes the folders of processes that have ended, but not these.
+    drop(Cluster::options().without_extension().start());
+    for line in kept {
+        let folder = line.strip_suffix(" is kept; cluster::failing started it").expect(line);
+        assert!(fs::exists(format!("{folder}/data/PG_VERSION")).expect("/tmp"), "{folder}");
+        let log = fs::read_to_string(format!("{folder}/log")).expect("the log");
+        assert!(log.contains("ready to accept connections"), "{log}");
+        fs::remove_dir_all(folder).expect("removed");
+    }
 }

@@ -76,7 +76,7 @@ fn an_issuer_knows_whether_a_client_has_its_keys() {
 }
 
 #[test]
-fn faults_of_the_answer() {
+fn an_issuer_answers_wrongly_on_request() {
     let issuer = Issuer::start();
     let key = SigningKey::generate(Alg::Es256, "k1");
     issuer.publish(&[&key]);
@@ -106,7 +106,7 @@ fn faults_of_the_answer() {
 }
 
 #[test]
-fn faults_of_the_connection() {
+fn an_issuer_hangs_delays_and_closes_on_request() {
     let issuer = Issuer::start();
     let address = issuer.url().trim_start_matches("http://").to_owned();
 

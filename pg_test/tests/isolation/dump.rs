@@ -1,5 +1,7 @@
 //! Dumping and restoring a database with isolated tables.
 
+use pg_test::process::run;
+
 use crate::server::*;
 
 const SCHEMA: &str = r#"
@@ -34,14 +36,15 @@ fn a_restored_database_isolates_and_can_be_undone() {
     let isolated = database.schema();
     for format in ["custom", "plain"] {
         let file = dump_file(&format!("isolated.{format}"));
-        succeeds(database.program("pg_dump").args(["--format", format, "--file"]).arg(&file));
+        run(database.program("pg_dump").args(["--format", format, "--file"]).arg(&file));
         let restored = Database::empty(&format!("restored_{format}"));
         if format == "custom" {
-            succeeds(restored.program("pg_restore").arg("--exit-on-error").arg(&file));
+            run(restored.program("pg_restore").arg("--exit-on-error").arg(&file));
         } else {
-            succeeds(
-                restored.program("psql").args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--quiet", "--file"]).arg(&file),
-            );
+            run(restored
+                .program("psql")
+                .args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--quiet", "--file"])
+                .arg(&file));
         }
         assert_eq!(restored.schema(), isolated);
         let mut app = restored.connect("app");
@@ -67,9 +70,9 @@ fn a_dump_without_comments_isolates_and_says_what_it_lacks() {
     let database = Database::new("uncommented");
     database.superuser().run("CREATE TABLE t (tenant_id uuid PRIMARY KEY); SELECT auth.enable_tenant_isolation('t')");
     let file = dump_file("uncommented.dump");
-    succeeds(database.program("pg_dump").args(["--format=custom", "--no-comments", "--file"]).arg(&file));
+    run(database.program("pg_dump").args(["--format=custom", "--no-comments", "--file"]).arg(&file));
     let restored = Database::empty("restored_uncommented");
-    succeeds(restored.program("pg_restore").arg("--exit-on-error").arg(&file));
+    run(restored.program("pg_restore").arg("--exit-on-error").arg(&file));
     let mut session = restored.superuser();
     assert_eq!(session.refused("SELECT auth.disable_tenant_isolation('t')").sqlstate, "55000");
     assert_eq!(session.refused("SELECT auth.enable_tenant_isolation('t')").sqlstate, "42710");

@@ -2,24 +2,19 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, sql};
+use parking_lot::Mutex;
+use pg_test::{Cluster, PgError, offline, process, sql};
 use postgres::Client;
 use postgres::types::FromSqlOwned;
+use serde_json::json;
 
-const ISSUER: &str = "https://issuer.test";
-
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
-
-/// Trusts tokens of [`KEY`], whose claim `tenant` names the tenant, and defines `app.tenant` as a safe variable. Its
+/// Trusts tokens whose claim `tenant` names the tenant, and defines `app.tenant` as a safe variable. Its
 /// roles `app` and `owner` can connect, `member` is a member of the group `owners`, and none is a superuser.
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
-    let cluster = Cluster::options()
+    let cluster = offline::options()
         .setting("shared_preload_libraries", "pg_jwks")
-        .setting("pg_jwks.issuer", ISSUER)
-        .setting("pg_jwks.audience", "app")
-        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
         .setting("pg_jwks.tenant_claim", "tenant")
         .setting("pg_jwks.claim_settings", "app.tenant=tenant")
         .setting("autovacuum", "off")
@@ -61,7 +56,7 @@ impl Database {
         let heard = notices.clone();
         let mut config = CLUSTER.config();
         config.user(user).dbname(&self.name).notice_callback(move |notice| {
-            heard.lock().unwrap_or_else(PoisonError::into_inner).push(Notice {
+            heard.lock().push(Notice {
                 severity: notice.severity().to_owned(),
                 message: notice.message().to_owned(),
                 hint: notice.hint().map(str::to_owned),
@@ -72,10 +67,8 @@ impl Database {
 
     /// `pg_dump` and `pg_restore`, aimed at this database as the superuser.
     pub fn program(&self, name: &str) -> Command {
-        let psql = CLUSTER.psql();
-        let mut command = Command::new(Path::new(psql.get_program()).with_file_name(name));
-        command.args(["--host", CLUSTER.host(), "--port", &CLUSTER.port().to_string()]);
-        command.args(["--username", "postgres", "--dbname", &self.name]);
+        let mut command = CLUSTER.program(name);
+        command.args(["--dbname", &self.name]);
         command
     }
 
@@ -89,9 +82,7 @@ impl Database {
 
     /// The schema as SQL.
     pub fn schema(&self) -> String {
-        let output = self.program("pg_dump").arg("--schema-only").output().expect("pg_dump starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let dump = String::from_utf8(output.stdout).expect("UTF-8");
+        let dump = process::run(self.program("pg_dump").arg("--schema-only"));
         // Each dump has a key of its own in these lines.
         dump.lines().filter(|line| !line.contains("restrict")).collect::<Vec<_>>().join("\n")
     }
@@ -179,14 +170,12 @@ impl Session {
     }
 
     fn heard(&self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.notices.lock())
     }
 
     /// Makes a user of this tenant the session's identity.
     pub fn log_in(&mut self, tenant: &str) {
-        let mut claims = claims(ISSUER, "alice");
-        claims["tenant"] = tenant.into();
-        let token = KEY.sign(&claims);
+        let token = offline::token_with(&json!({ "tenant": tenant }));
         self.client.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect("a good token");
     }
 
@@ -199,18 +188,7 @@ impl Session {
     }
 }
 
-/// Runs a program to its end.
-pub fn succeeds(command: &mut Command) {
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// A file for a dump.
 pub fn dump_file(name: &str) -> std::path::PathBuf {
     CLUSTER.socket_dir().join(name)
-}
-
-/// The server's major version.
-pub fn major_version() -> u32 {
-    CLUSTER.major_version()
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, init, refused, sees, token};
 use pg_test::{Alg, Issuer, SigningKey, claims, now};
 use postgres::Client;
 use serde_json::json;
-
-use crate::app::{App, accepted, init, refused, sees, token};
 
 /// The least time of several logins with one token: the machine's other work does not count.
 fn least_time(client: &mut Client, token: &str) -> Duration {
@@ -25,7 +25,7 @@ fn a_token_seen_again_is_neither_verified_nor_fetched_for() {
     let keys: Vec<_> = (0..4).map(|_| SigningKey::rsa(Alg::Rs256, "same", 4096)).collect();
     let issuer = Issuer::start();
     issuer.publish(&keys.iter().collect::<Vec<_>>());
-    let app = App::of(&issuer, &[]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[]);
     let token = token(&keys[3], issuer.url());
     let remembered = least_time(&mut app.connect(), &token);
     app.set("token_cache_size", "0");
@@ -39,7 +39,7 @@ fn a_cache_of_no_tokens_works() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = App::of(&issuer, &[("token_cache_size", "0")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("token_cache_size", "0")]).connect();
     let good = token(&key, issuer.url());
     for _ in 0..3 {
         accepted(&mut client, &good);
@@ -60,7 +60,7 @@ fn a_cache_forgets_and_verifies_again() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = App::of(&issuer, &[("token_cache_size", "2")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("token_cache_size", "2")]).connect();
     let tokens: Vec<_> = (0..5).map(|_| token(&key, issuer.url())).collect();
     for _ in 0..3 {
         for token in &tokens {
@@ -74,7 +74,7 @@ fn a_cached_token_is_checked_for_exp_again() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = App::of(&issuer, &[("leeway", "0")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("leeway", "0")]).connect();
     let mut short = claims(issuer.url(), "alice");
     short["exp"] = json!(now() + 2);
     let short = key.sign(&short);
@@ -98,7 +98,7 @@ fn a_token_is_remembered_by_its_whole_text() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     let good = token(&key, issuer.url());
     accepted(&mut client, &good);
     let (signed, signature) = good.rsplit_once('.').expect("a signature");

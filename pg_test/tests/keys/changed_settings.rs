@@ -3,20 +3,20 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED, assignment};
+use pg_test::login::{accepted, init, key_unknown, refused, token, unavailable};
 use pg_test::{Alg, Authority, Cluster, Issuer, Requests, SigningKey, Validity, jwks, pg_error};
 use postgres::Client;
-
-use crate::app::{App, CLUSTER, accepted, assignment, init, key_unknown, refused, token, unavailable};
 
 /// A superuser's session, which changes settings, and acts as a plain role otherwise.
 struct Session {
     client: Client,
-    app: App,
+    app: App<'static>,
 }
 
 impl Session {
     fn new() -> Self {
-        let (mut client, app) = (CLUSTER.client(), App::new(&[]));
+        let (mut client, app) = (NOT_PRELOADED.client(), App::new(&NOT_PRELOADED, &[]));
         client.batch_execute(&format!("LOAD 'pg_jwks'; SET ROLE {}", app.role())).expect("SET ROLE");
         Self { client, app }
     }
@@ -79,7 +79,7 @@ fn a_setting_that_is_rolled_back_is_back() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = CLUSTER.client();
+    let mut client = NOT_PRELOADED.client();
     client.batch_execute("LOAD 'pg_jwks'").expect("LOAD");
     client.batch_execute(&format!("SET {}", assignment("issuer", issuer.url()))).expect("SET");
     let good = token(&key, issuer.url());
@@ -112,7 +112,7 @@ fn keys_fetched_under_other_trust_roots_do_not_count() {
     issuer.publish(&[&key]);
     let mut session = Session::new();
     session.set("issuer", issuer.url());
-    let roots = CLUSTER.write_file("former_roots.pem", &authority.pem());
+    let roots = NOT_PRELOADED.write_file("former_roots.pem", &authority.pem());
     session.set("ca_file", &roots.to_string_lossy());
     let good = token(&key, issuer.url());
     accepted(&mut session.client, &good);

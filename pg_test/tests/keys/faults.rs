@@ -3,9 +3,9 @@
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, token, unavailable};
 use pg_test::{Alg, Document, Fault, Issuer, Requests, SigningKey};
-
-use crate::app::{App, accepted, token, unavailable};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -33,7 +33,7 @@ fn fails_and_recovers(document: Document, fault: &Fault, words: &str) {
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
     issuer.set_fault_on(document, fault.clone());
-    let app = App::of(&issuer, &[("fetch_timeout", "1s")]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[("fetch_timeout", "1s")]);
     let mut client = app.connect();
     let good = token(&key, issuer.url());
     let start = Instant::now();
@@ -80,7 +80,7 @@ fn a_server_that_is_not_there_is_named() {
         (url.as_str(), "Connection refused"),
         ("http://pg-jwks.invalid", "GET http://pg-jwks.invalid/.well-known/openid-configuration failed: "),
     ] {
-        let app = App::new(&[("issuer", url)]);
+        let app = App::new(&NOT_PRELOADED, &[("issuer", url)]);
         unavailable(&mut app.connect(), &token(&key, url), words);
     }
 }
@@ -92,7 +92,7 @@ fn a_slow_issuer_is_waited_for() {
     issuer.publish(&[&key]);
     for fault in [Fault::Delay(ms(300)), Fault::Trickle(ms(1)), Fault::Oversized(262_144)] {
         issuer.set_fault(fault);
-        accepted(&mut App::of(&issuer, &[]).connect(), &token(&key, issuer.url()));
+        accepted(&mut App::of(&NOT_PRELOADED, &issuer, &[]).connect(), &token(&key, issuer.url()));
     }
 }
 
@@ -102,7 +102,7 @@ fn the_fetch_timeout_bounds_both_requests_together() {
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
     issuer.set_fault(Fault::Delay(ms(700)));
-    let app = App::of(&issuer, &[("fetch_timeout", "1s")]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[("fetch_timeout", "1s")]);
     let start = Instant::now();
     unavailable(&mut app.connect(), &token(&key, issuer.url()), "/jwks.json took too long.");
     assert!((ms(900)..ms(1350)).contains(&start.elapsed()), "{:?}", start.elapsed());
@@ -113,7 +113,7 @@ fn failed_fetches_are_not_retried_at_every_login() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.set_fault(Fault::Status(500));
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     let start = Instant::now();
     for _ in 0..50 {
         unavailable(&mut client, &token(&key, issuer.url()), "answered 500.");
@@ -134,7 +134,7 @@ fn a_fetch_that_timed_out_is_not_retried_at_once() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.set_fault(Fault::Hang);
-    let mut client = App::of(&issuer, &[("fetch_timeout", "1500ms")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("fetch_timeout", "1500ms")]).connect();
     unavailable(&mut client, &token(&key, issuer.url()), "took too long.");
     let start = Instant::now();
     for _ in 0..5 {

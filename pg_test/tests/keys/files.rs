@@ -6,17 +6,17 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, init, key_unknown, refused, token, unavailable};
 use pg_test::{Alg, Authority, SigningKey, Validity, jwks};
 use serde_json::json;
-
-use crate::app::{App, CLUSTER, accepted, key_unknown, refused, token, unavailable};
 
 const ISS: &str = "https://issuer.example";
 
 /// An application whose keys are in a file, and the file.
-fn app_with_file(name: &str, contents: &str) -> (App, std::path::PathBuf) {
-    let path = CLUSTER.write_file(name, contents);
-    let app = App::new(&[("issuer", ISS), ("jwks_uri", &format!("file:{}", path.display()))]);
+fn app_with_file(name: &str, contents: &str) -> (App<'static>, std::path::PathBuf) {
+    let path = NOT_PRELOADED.write_file(name, contents);
+    let app = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks_uri", &format!("file:{}", path.display()))]);
     (app, path)
 }
 
@@ -63,8 +63,8 @@ fn a_pem_file_may_have_several_keys() {
 fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let certificate = Authority::new().issue("localhost", Validity::Valid);
-    let folder = CLUSTER.data_dir();
-    let write = |name: &str, contents: &str| CLUSTER.write_file(name, contents);
+    let folder = NOT_PRELOADED.data_dir();
+    let write = |name: &str, contents: &str| NOT_PRELOADED.write_file(name, contents);
     let secret = SigningKey::from_secret(Alg::Hs256, "k", b"short");
     let unreadable = write("unreadable.json", &jwks(&[&key]).to_string());
     assert!(Command::new("chown").arg("0:0").arg(&unreadable).status().expect("chown").success());
@@ -89,7 +89,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
         (write("private.pem", &certificate.key_pem()), "the PEM block is not a public key."),
         (write("cut.pem", &key.public_pem()[..60]), "cannot be read."),
     ] {
-        let app = App::new(&[("issuer", ISS), ("jwks_uri", &format!("file:{}", path.display()))]);
+        let app = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks_uri", &format!("file:{}", path.display()))]);
         unavailable(&mut app.connect(), &token(&key, ISS), words);
         let place = format!("Keys could not be had from file \"{}\".", path.display());
         unavailable(&mut app.connect(), &token(&key, ISS), &place);
@@ -109,7 +109,7 @@ fn a_key_replaced_on_disk_is_picked_up_at_once() {
         accepted(&mut client, &old_token);
         fs::write(path, form(&new)).expect("the file");
         accepted(&mut client, &token(&new, ISS));
-        let error = crate::app::init(&mut client, &old_token).expect_err("the old key is gone, cached tokens included");
+        let error = init(&mut client, &old_token).expect_err("the old key is gone, cached tokens included");
         assert_eq!(error.sqlstate, "28000", "{error:?}");
     }
 }

@@ -3,10 +3,10 @@
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, key_unknown, token, unavailable};
 use pg_test::{Alg, Document, Fault, Issuer, SigningKey};
 use serde_json::json;
-
-use crate::app::{App, accepted, key_unknown, token, unavailable};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -16,7 +16,7 @@ fn good_keys_survive(spoil: impl Fn(&Issuer)) {
     let (key, stranger) = (SigningKey::generate(Alg::Es256, "k"), SigningKey::generate(Alg::Es256, "stranger"));
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let app = App::of(&issuer, &[("jwks_cache_ttl", "1s"), ("fetch_timeout", "300ms")]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[("jwks_cache_ttl", "1s"), ("fetch_timeout", "300ms")]);
     let mut client = app.connect();
     let remembered = token(&key, issuer.url());
     accepted(&mut client, &remembered);
@@ -70,7 +70,11 @@ fn keys_serve_without_their_issuer_until_they_are_too_old() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let app = App::of(&issuer, &[("jwks_cache_ttl", "1s"), ("jwks_max_stale", "3s"), ("jwks_refresh_cooldown", "1s")]);
+    let app = App::of(
+        &NOT_PRELOADED,
+        &issuer,
+        &[("jwks_cache_ttl", "1s"), ("jwks_max_stale", "3s"), ("jwks_refresh_cooldown", "1s")],
+    );
     let mut client = app.connect();
     let start = Instant::now();
     let remembered = token(&key, issuer.url());
@@ -95,7 +99,7 @@ fn keys_that_may_not_be_stale_end_with_their_ttl() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s"), ("jwks_max_stale", "0")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_cache_ttl", "1s"), ("jwks_max_stale", "0")]).connect();
     accepted(&mut client, &token(&key, issuer.url()));
     issuer.set_fault(Fault::Refuse);
     sleep(ms(1100));
@@ -107,7 +111,7 @@ fn a_refresh_that_was_left_lying_does_not_prolong_the_life_of_keys() {
     let (old, new) = (SigningKey::generate(Alg::Es256, "old"), SigningKey::generate(Alg::Es256, "new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "4s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_cache_ttl", "4s")]).connect();
     let start = Instant::now();
     accepted(&mut client, &token(&old, issuer.url()));
     sleep(ms(3400).saturating_sub(start.elapsed()));

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::backend::pid;
+use pg_test::login::{init, token, unavailable};
 use pg_test::{Alg, SigningKey};
 
-use crate::app::{App, init, token, unavailable};
 use crate::odd_servers::{Answer, OddServer};
-use crate::waiting::pid;
 
 fn head(out: &mut dyn Write, headers: &str) -> bool {
     write!(out, "HTTP/1.1 200 OK\r\n{headers}").and_then(|()| out.flush()).is_ok()
@@ -79,7 +80,7 @@ fn no_server_fills_the_memory_or_keeps_a_login_waiting() {
     ] {
         let server = OddServer::plain(answer);
         let url = format!("http://127.0.0.1:{}/jwks.json", server.port());
-        let app = App::new(&[("issuer", "me"), ("jwks_uri", &url), ("fetch_timeout", "1s")]);
+        let app = App::new(&NOT_PRELOADED, &[("issuer", "me"), ("jwks_uri", &url), ("fetch_timeout", "1s")]);
         let mut client = app.connect();
         let pid = pid(&mut client);
         init(&mut client, "").expect_err("loads the library");

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::backend::pid;
+use pg_test::login::{accepted, init, sees, token, unavailable};
+use pg_test::wait::promptly;
 use pg_test::{Alg, Authority, Fault, Issuer, SigningKey, Validity};
 use postgres::{Client, NoTls};
 
-use crate::app::{App, CLUSTER, accepted, init, sees, token, unavailable};
-use crate::waiting::{HangingIssuer, no_crash, pid, promptly, sqlstate};
+use crate::waiting::{HangingIssuer, no_crash, sqlstate};
 
 /// After an interrupted wait: no identity, a session that works, and a later login that succeeds.
 fn is_sound(hanging: &HangingIssuer, client: &mut Client) {
@@ -15,14 +18,14 @@ fn is_sound(hanging: &HangingIssuer, client: &mut Client) {
     assert_eq!(id, None);
     hanging.issuer.set_fault(Fault::None);
     accepted(client, &hanging.token());
-    no_crash(&CLUSTER);
+    no_crash(&NOT_PRELOADED);
 }
 
 /// A prompt interruption by `act`, whose error has this SQLSTATE.
 fn interrupted(what: &str, expected: &str, act: impl Fn(&mut Client, i32)) {
     promptly(what, || {
         let hanging = HangingIssuer::new();
-        let mut admin = CLUSTER.client();
+        let mut admin = NOT_PRELOADED.client();
         let (mut client, error, time) = hanging.while_waiting(hanging.app().connect(), |pid| act(&mut admin, pid));
         assert_eq!(sqlstate(&error).as_deref(), Some(expected), "{error:?}");
         is_sound(&hanging, &mut client);
@@ -73,7 +76,7 @@ fn pg_terminate_backend_interrupts_a_fetch() {
     promptly("pg_terminate_backend", || {
         let hanging = HangingIssuer::new();
         let app = hanging.app();
-        let mut admin = CLUSTER.client();
+        let mut admin = NOT_PRELOADED.client();
         let (mut client, error, time) = hanging.while_waiting(app.connect(), |pid| {
             admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
         });
@@ -92,9 +95,9 @@ fn a_backend_that_ends_amid_tls_does_not_crash() {
     let issuer = Issuer::start_tls(&authority.issue("localhost", Validity::Valid));
     issuer.publish(&[&key]);
     issuer.set_fault(Fault::Hang);
-    let roots = CLUSTER.write_file("amid_tls.pem", &authority.pem());
-    let app = App::of(&issuer, &[("ca_file", &roots.to_string_lossy())]);
-    let mut admin = CLUSTER.client();
+    let roots = NOT_PRELOADED.write_file("amid_tls.pem", &authority.pem());
+    let app = App::of(&NOT_PRELOADED, &issuer, &[("ca_file", &roots.to_string_lossy())]);
+    let mut admin = NOT_PRELOADED.client();
     for delay in [0, 5, 10, 15, 20, 30, 40, 60] {
         let (mut client, token) = (app.connect(), token(&key, issuer.url()));
         let pid = pid(&mut client);
@@ -105,7 +108,7 @@ fn a_backend_that_ends_amid_tls_does_not_crash() {
     }
     issuer.set_fault(Fault::None);
     accepted(&mut app.connect(), &token(&key, issuer.url()));
-    no_crash(&CLUSTER);
+    no_crash(&NOT_PRELOADED);
 }
 
 fn init_ends(client: &mut Client, token: &str) {
@@ -141,7 +144,7 @@ fn a_reload_during_a_fetch_changes_nothing() {
         std::thread::sleep(Duration::from_millis(1));
     }
     for _ in 0..3 {
-        CLUSTER.reload();
+        NOT_PRELOADED.reload();
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(!login.is_finished());
@@ -153,7 +156,7 @@ fn a_reload_during_a_fetch_changes_nothing() {
 #[test]
 fn signals_are_left_to_the_main_thread() {
     let hanging = HangingIssuer::new();
-    let mut admin = CLUSTER.client();
+    let mut admin = NOT_PRELOADED.client();
     let mut masks = Vec::new();
     hanging.while_waiting(hanging.app().connect(), |pid| {
         masks = blocked_signals(pid);

@@ -4,11 +4,11 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED, assignment};
+use pg_test::backend::pid;
+use pg_test::login::{accepted, init, token};
 use pg_test::{Alg, Fault, Issuer, SigningKey};
 use postgres::Client;
-
-use crate::app::{App, CLUSTER, accepted, assignment, init, token};
-use crate::waiting::pid;
 
 /// The threads and the open files of a process.
 fn resources(pid: i32) -> (usize, usize) {
@@ -41,8 +41,8 @@ fn cancelled_waits_for_one_fetch_leave_no_thread_and_no_file() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = App::of(&issuer, &[("fetch_timeout", "2s")]).connect();
-    accepted(&mut App::of(&issuer, &[]).connect(), &token(&key, issuer.url()));
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("fetch_timeout", "2s")]).connect();
+    accepted(&mut App::of(&NOT_PRELOADED, &issuer, &[]).connect(), &token(&key, issuer.url()));
     let pid = pid(&mut client);
     init(&mut client, "").expect_err("loads the library");
     let before = resources(pid);
@@ -69,7 +69,7 @@ fn fifty_cancelled_fetches_leave_no_thread_and_no_file() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = CLUSTER.client();
+    let mut client = NOT_PRELOADED.client();
     client.batch_execute(&format!("LOAD 'pg_jwks'; SET {}", assignment("issuer", issuer.url()))).expect("SET");
     let pid = pid(&mut client);
     init(&mut client, &token(&key, issuer.url())).expect("a good token");

@@ -1,6 +1,5 @@
 //! Where keys come from, how long they serve, and what happens when they cannot be had.
 
-mod app;
 mod cached_tokens;
 mod changed_settings;
 mod faults;

@@ -1,17 +1,17 @@
 //! `pg_jwks.providers`: several issuers, each with settings of its own.
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, refused, token, unavailable};
 use pg_test::{Alg, Issuer, SigningKey, claims, claims_with, jwks};
 use serde_json::{Value, json};
-
-use crate::app::{App, CLUSTER, accepted, refused, token, unavailable};
 
 /// Alice's claims with changes.
 fn changed(iss: &str, changes: Value) -> Value {
     claims_with(iss, "alice", &changes)
 }
 
-fn app_with(providers: &Value, settings: &[(&str, &str)]) -> App {
-    let app = App::new(settings);
+fn app_with(providers: &Value, settings: &[(&str, &str)]) -> App<'static> {
+    let app = App::new(&NOT_PRELOADED, settings);
     app.set("providers", &providers.to_string());
     app
 }
@@ -22,7 +22,7 @@ fn each_provider_has_keys_of_its_own() {
     let (discovered, fetched) = (Issuer::start(), Issuer::start());
     discovered.publish(&[&keys[0]]);
     fetched.publish(&[&keys[1]]);
-    let file = CLUSTER.write_file("provider.pem", &keys[3].public_pem());
+    let file = NOT_PRELOADED.write_file("provider.pem", &keys[3].public_pem());
     let providers = json!([
         { "issuer": discovered.url() },
         { "issuer": "fetched", "jwks_uri": fetched.jwks_uri() },

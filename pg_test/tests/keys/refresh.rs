@@ -3,10 +3,10 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, init, token};
 use pg_test::{Alg, Fault, Issuer, SigningKey};
 use postgres::Client;
-
-use crate::app::{App, accepted, init, token};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -25,7 +25,7 @@ fn a_refresh_in_the_background_makes_no_login_wait() {
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
     issuer.set_fault(Fault::Delay(ms(400)));
-    let app = App::of(&issuer, &[("jwks_uri", &issuer.jwks_uri()), ("jwks_cache_ttl", "5s")]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[("jwks_uri", &issuer.jwks_uri()), ("jwks_cache_ttl", "5s")]);
     let mut client = app.connect();
     let start = Instant::now();
     assert!(login(&mut client, &token(&key, issuer.url())) >= ms(400), "the first login waits");
@@ -56,7 +56,7 @@ fn cache_control_does_not_turn_each_login_into_a_fetch() {
         let issuer = Issuer::start();
         issuer.publish(&[&key]);
         issuer.set_cache_control(Some(header));
-        let mut client = App::of(&issuer, &[]).connect();
+        let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
         for _ in 0..3 {
             accepted(&mut client, &token(&key, issuer.url()));
         }
@@ -70,7 +70,7 @@ fn cache_control_does_not_lengthen_the_life_of_keys() {
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
     issuer.set_cache_control(Some("public, max-age=86400"));
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_cache_ttl", "1s")]).connect();
     accepted(&mut client, &token(&key, issuer.url()));
     sleep(ms(1100));
     accepted(&mut client, &token(&key, issuer.url()));

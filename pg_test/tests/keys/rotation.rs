@@ -3,11 +3,11 @@
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, init, key_unknown, refused, token};
 use pg_test::{Alg, Issuer, Requests, SigningKey};
 use postgres::Client;
 use serde_json::json;
-
-use crate::app::{App, accepted, init, key_unknown, refused, token};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -22,7 +22,7 @@ fn es256(kid: &str) -> SigningKey {
 fn replaced(old: &SigningKey, new: &SigningKey) -> (Issuer, Client, String) {
     let issuer = Issuer::start();
     issuer.publish(&[old]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_cache_ttl", "1s")]).connect();
     let remembered = token(old, issuer.url());
     accepted(&mut client, &remembered);
     issuer.publish(&[new]);
@@ -35,7 +35,7 @@ fn a_new_key_verifies_at_once_with_one_more_request() {
     let (old, new) = (es256("old"), es256("new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_uri", &issuer.jwks_uri())]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_uri", &issuer.jwks_uri())]).connect();
     accepted(&mut client, &token(&old, issuer.url()));
     issuer.publish(&[&old, &new]);
     accepted(&mut client, &token(&new, issuer.url()));
@@ -50,7 +50,7 @@ fn a_withdrawn_key_stops_verifying_at_the_refresh_that_drops_it() {
     let (old, new) = (es256("old"), es256("new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     let remembered = token(&old, issuer.url());
     accepted(&mut client, &remembered);
     issuer.publish(&[&new]);
@@ -84,7 +84,7 @@ fn unknown_keys_cause_no_more_requests_than_the_cooldown_allows() {
     let key = es256("k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let app = App::of(&issuer, &[]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[]);
     const BACKENDS: usize = 3;
     thread::scope(|scope| {
         for _ in 0..BACKENDS {
@@ -112,7 +112,7 @@ fn a_bad_signature_causes_no_request_where_its_key_is_known() {
     let key = es256("k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&key, issuer.url()));
     for _ in 0..20 {
         refused(&mut client, &token(&es256("k"), issuer.url()), "28000", "signature invalid", "");
@@ -125,7 +125,7 @@ fn a_backend_that_begins_with_an_unknown_key_fetches_once() {
     let key = es256("k");
     let issuer = Issuer::start();
     issuer.publish(&[&key]);
-    let app = App::of(&issuer, &[]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[]);
     key_unknown(&mut app.connect(), &token(&es256("unknown"), issuer.url()));
     assert_eq!(issuer.requests(), Requests { discovery: 1, jwks: 1 });
 }
@@ -135,7 +135,7 @@ fn after_the_cooldown_an_unknown_key_is_looked_for_again() {
     let (old, new) = (es256("old"), es256("new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_refresh_cooldown", "2s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_refresh_cooldown", "2s")]).connect();
     accepted(&mut client, &token(&old, issuer.url()));
     let early = token(&new, issuer.url());
     let start = Instant::now();
@@ -155,7 +155,7 @@ fn the_first_non_matching_key_does_not_fail_the_login() {
     let rsa = SigningKey::generate(Alg::Rs256, "same");
     let issuer = Issuer::start();
     issuer.publish(&[&rsa, &keys[0], &keys[1], &keys[2]]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     for key in keys.iter().chain([&rsa]) {
         accepted(&mut client, &token(key, issuer.url()));
     }
@@ -175,7 +175,7 @@ fn unusable_keys_do_not_spoil_a_set() {
     issuer.publish_json(json!({
         "keys": [encryption, broken, unusual, 7, null, key.public_jwk(), other.public_jwk()]
     }));
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&key, issuer.url()));
     accepted(&mut client, &token(&other, issuer.url()));
 }
@@ -185,7 +185,7 @@ fn a_token_without_kid_needs_exactly_one_key_that_fits() {
     let (one, two, rsa) = (es256("one"), es256("two"), SigningKey::generate(Alg::Rs256, "rsa"));
     let issuer = Issuer::start();
     issuer.publish(&[&one, &rsa]);
-    let app = App::of(&issuer, &[]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[]);
     let nameless =
         |key: &SigningKey| key.sign_with(&json!({ "alg": key.alg().name() }), &pg_test::claims(issuer.url(), "alice"));
     let mut client = app.connect();

@@ -3,10 +3,12 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pg_test::Cluster;
+use pg_test::backend::pid;
+use pg_test::login::init;
+use pg_test::wait::promptly;
+use pg_test::{Cluster, process};
 
-use crate::app::init;
-use crate::waiting::{HangingIssuer, no_crash, pid, promptly};
+use crate::waiting::{HangingIssuer, no_crash};
 
 /// Sends the postmaster a signal while a backend waits for keys, and returns how long that backend lived on.
 fn backend_outlives(cluster: &Cluster, signal: i32) -> Duration {
@@ -26,8 +28,7 @@ fn backend_outlives(cluster: &Cluster, signal: i32) -> Duration {
     }
     sleep(Duration::from_millis(50));
     let start = Instant::now();
-    // SAFETY: kill takes no pointers; the postmaster is a child that the cluster has not waited for.
-    unsafe { libc::kill(cluster.postmaster_pid(), signal) };
+    process::signal(cluster.postmaster_pid(), signal);
     while runs(backend) {
         assert!(start.elapsed() < Duration::from_secs(20), "the backend stays");
         sleep(Duration::from_millis(1));

@@ -1,8 +1,8 @@
 //! Discovery, JWKS URLs, and issuers that are no URL.
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, refused, token, unavailable};
 use pg_test::{Alg, Issuer, Requests, SigningKey};
-
-use crate::app::{App, accepted, refused, token, unavailable};
 
 fn issuer_with(key: &SigningKey) -> Issuer {
     let issuer = Issuer::start();
@@ -14,7 +14,7 @@ fn issuer_with(key: &SigningKey) -> Issuer {
 fn keys_come_from_discovery_at_the_issuer() {
     let key = SigningKey::generate(Alg::Rs256, "k");
     let issuer = issuer_with(&key);
-    let app = App::of(&issuer, &[]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[]);
     let mut client = app.connect();
     accepted(&mut client, &token(&key, issuer.url()));
     accepted(&mut client, &token(&key, issuer.url()));
@@ -27,7 +27,7 @@ fn keys_come_from_discovery_at_the_issuer() {
 fn a_jwks_uri_makes_discovery_needless() {
     let key = SigningKey::generate(Alg::Es384, "k");
     let issuer = issuer_with(&key);
-    let app = App::of(&issuer, &[("jwks_uri", &issuer.jwks_uri())]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[("jwks_uri", &issuer.jwks_uri())]);
     accepted(&mut app.connect(), &token(&key, issuer.url()));
     assert_eq!(issuer.requests(), Requests { discovery: 0, jwks: 1 });
 }
@@ -37,7 +37,7 @@ fn a_jwks_uri_may_serve_pem() {
     let [key, next, stranger] = ["key", "next", "stranger"].map(|kid| SigningKey::generate(Alg::Rs256, kid));
     let issuer = Issuer::start();
     issuer.publish_body(key.public_pem().into_bytes());
-    let app = App::of(&issuer, &[("jwks_uri", &issuer.jwks_uri())]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[("jwks_uri", &issuer.jwks_uri())]);
     let mut client = app.connect();
     accepted(&mut client, &token(&key, issuer.url()));
     let secret = SigningKey::from_secret(Alg::Hs256, "key", key.public_pem().as_bytes());
@@ -61,7 +61,7 @@ fn a_jwks_uri_may_serve_pem() {
 fn an_issuer_that_is_no_url_needs_a_source_of_keys() {
     let key = SigningKey::generate(Alg::EdDsa, "k");
     let issuer = issuer_with(&key);
-    let app = App::new(&[("issuer", "sophia-ai")]);
+    let app = App::new(&NOT_PRELOADED, &[("issuer", "sophia-ai")]);
     let words = "Issuer \"sophia-ai\" is not a URL, so its keys cannot be discovered.";
     let good = token(&key, "sophia-ai");
     let error = refused(&mut app.connect(), &good, "55000", "no key source configured", words);
@@ -74,7 +74,7 @@ fn an_issuer_that_is_no_url_needs_a_source_of_keys() {
 fn an_issuer_is_compared_to_the_letter() {
     let key = SigningKey::generate(Alg::Es256, "k");
     let issuer = issuer_with(&key);
-    let app = App::of(&issuer, &[]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[]);
     let mut client = app.connect();
     let url = issuer.url();
     for other in [&format!("{url}/"), &url.to_uppercase(), &url[..url.len() - 1], "", "alice"] {
@@ -91,7 +91,7 @@ fn issuers_are_separated_by_commas() {
     let (one_key, two_key) = (SigningKey::generate(Alg::Es256, "k"), SigningKey::generate(Alg::Es256, "k"));
     let (one, two) = (issuer_with(&one_key), issuer_with(&two_key));
     let both = format!(" {} ,{},sophia-ai", one.url(), two.url());
-    let app = App::new(&[("issuer", &both)]);
+    let app = App::new(&NOT_PRELOADED, &[("issuer", &both)]);
     let mut client = app.connect();
     accepted(&mut client, &token(&one_key, one.url()));
     accepted(&mut client, &token(&two_key, two.url()));
@@ -106,7 +106,7 @@ fn issuers_are_separated_by_commas() {
 fn issuers_in_one_list_share_a_jwks_uri() {
     let key = SigningKey::generate(Alg::Ps256, "k");
     let issuer = issuer_with(&key);
-    let app = App::new(&[("issuer", "one,two"), ("jwks_uri", &issuer.jwks_uri())]);
+    let app = App::new(&NOT_PRELOADED, &[("issuer", "one,two"), ("jwks_uri", &issuer.jwks_uri())]);
     let mut client = app.connect();
     accepted(&mut client, &token(&key, "one"));
     accepted(&mut client, &token(&key, "two"));
@@ -118,7 +118,7 @@ fn no_algorithm_is_verified_with_a_key_of_another_type() {
     let (rsa, ec) = (SigningKey::generate(Alg::Rs256, "rsa"), SigningKey::generate(Alg::Es256, "ec"));
     let issuer = Issuer::start();
     issuer.publish(&[&rsa, &ec]);
-    let app = App::of(&issuer, &[]);
+    let app = App::of(&NOT_PRELOADED, &issuer, &[]);
     let mut client = app.connect();
     let mut claims = pg_test::claims(issuer.url(), "alice");
     for (key, alg, kid) in [(&rsa, "ES256", "rsa"), (&ec, "RS256", "ec"), (&rsa, "RS256", "ec"), (&rsa, "PS256", "rsa")]

@@ -7,9 +7,10 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, init, refused, token, unavailable};
 use pg_test::{Alg, Authority, Certificate, Issuer, Requests, SigningKey, Validity};
 
-use crate::app::{App, CLUSTER, accepted, refused, token, unavailable};
 use crate::odd_servers::OddServer;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
@@ -26,7 +27,7 @@ fn good_certificate() -> Certificate {
 }
 
 fn ca_file(name: &str, authority: &Authority) -> String {
-    path_text(CLUSTER.write_file(name, &authority.pem()))
+    path_text(NOT_PRELOADED.write_file(name, &authority.pem()))
 }
 
 fn path_text(path: PathBuf) -> String {
@@ -34,8 +35,8 @@ fn path_text(path: PathBuf) -> String {
 }
 
 /// An application that demands TLS and trusts these roots.
-fn strict(issuer: &Issuer, settings: &[(&str, &str)]) -> App {
-    let app = App::of(issuer, settings);
+fn strict(issuer: &Issuer, settings: &[(&str, &str)]) -> App<'static> {
+    let app = App::of(&NOT_PRELOADED, issuer, settings);
     app.set("allow_insecure_http", "off");
     app
 }
@@ -53,11 +54,11 @@ fn a_private_authority_is_trusted_where_ca_file_says_so() {
 
 #[test]
 fn trust_roots_are_read_for_tls_only() {
-    let path = CLUSTER.write_file("short-lived.pem", &AUTHORITY.pem());
+    let path = NOT_PRELOADED.write_file("short-lived.pem", &AUTHORITY.pem());
     let (plain, secure) = (Issuer::start(), issuer_with(&good_certificate()));
     plain.publish(&[&KEY]);
     let sessions = [&plain, &secure].map(|issuer| {
-        let mut session = App::of(issuer, &[("ca_file", path.to_str().expect("UTF-8"))]).connect();
+        let mut session = App::of(&NOT_PRELOADED, issuer, &[("ca_file", path.to_str().expect("UTF-8"))]).connect();
         session.batch_execute("SELECT auth.init()").expect("the library is loaded");
         session
     });
@@ -71,7 +72,8 @@ fn trust_roots_are_read_for_tls_only() {
 fn an_issuer_that_does_not_prove_who_it_is_gets_no_request() {
     let trusted = ca_file("trusted.pem", &AUTHORITY);
     let other = ca_file("other.pem", &Authority::new());
-    let bundle = path_text(CLUSTER.write_file("bundle.pem", &format!("{}{}", Authority::new().pem(), AUTHORITY.pem())));
+    let bundle =
+        path_text(NOT_PRELOADED.write_file("bundle.pem", &format!("{}{}", Authority::new().pem(), AUTHORITY.pem())));
     let wrong_host = AUTHORITY.issue("issuer.example", Validity::Valid);
     let expired = AUTHORITY.issue("localhost", Validity::Expired);
     for (certificate, ca_file, words) in [
@@ -82,7 +84,7 @@ fn an_issuer_that_does_not_prove_who_it_is_gets_no_request() {
     ] {
         let issuer = issuer_with(&certificate);
         for insecure in ["off", "on"] {
-            let app = App::of(&issuer, &[("allow_insecure_http", insecure)]);
+            let app = App::of(&NOT_PRELOADED, &issuer, &[("allow_insecure_http", insecure)]);
             if let Some(ca_file) = ca_file {
                 app.set("ca_file", ca_file);
             }
@@ -121,7 +123,7 @@ fn discovery_of_plain_http(out: &mut dyn Write, port: u16) {
 fn a_discovery_document_cannot_lead_away_from_tls() {
     let server = OddServer::tls(&good_certificate(), discovery_of_plain_http);
     let issuer = format!("https://localhost:{}", server.port());
-    let app = App::new(&[("issuer", &issuer), ("ca_file", &ca_file("downgrade.pem", &AUTHORITY))]);
+    let app = App::new(&NOT_PRELOADED, &[("issuer", &issuer), ("ca_file", &ca_file("downgrade.pem", &AUTHORITY))]);
     app.set("allow_insecure_http", "off");
     let words = "The discovery document names \"http://127.0.0.1:1/jwks.json\", which is without TLS.";
     unavailable(&mut app.connect(), &token(&KEY, &issuer), words);
@@ -132,7 +134,7 @@ fn a_server_without_tls_at_an_https_url_is_refused() {
     let plain = Issuer::start();
     plain.publish(&[&KEY]);
     let url = plain.jwks_uri().replace("http:", "https:");
-    let app = App::new(&[("issuer", "me"), ("jwks_uri", &url)]);
+    let app = App::new(&NOT_PRELOADED, &[("issuer", "me"), ("jwks_uri", &url)]);
     unavailable(&mut app.connect(), &token(&KEY, "me"), "GET https://127.0.0.1:");
     assert_eq!(plain.requests(), Requests::default());
 }
@@ -144,7 +146,10 @@ fn the_connect_timeout_bounds_the_handshake() {
     }
     let server = OddServer::plain(silence);
     let url = format!("https://localhost:{}/jwks.json", server.port());
-    let app = App::new(&[("issuer", "me"), ("jwks_uri", &url), ("connect_timeout", "300ms"), ("fetch_timeout", "8s")]);
+    let app = App::new(
+        &NOT_PRELOADED,
+        &[("issuer", "me"), ("jwks_uri", &url), ("connect_timeout", "300ms"), ("fetch_timeout", "8s")],
+    );
     let start = Instant::now();
     unavailable(&mut app.connect(), &token(&KEY, "me"), "took too long.");
     assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
@@ -154,12 +159,12 @@ fn the_connect_timeout_bounds_the_handshake() {
 fn a_ca_file_that_is_lost_is_named() {
     let issuer = issuer_with(&good_certificate());
     let path = ca_file("lost.pem", &AUTHORITY);
-    let mut client = CLUSTER.client();
+    let mut client = NOT_PRELOADED.client();
     client.batch_execute("LOAD 'pg_jwks'").expect("LOAD");
     let set = format!("SET pg_jwks.ca_file = '{path}'; SET pg_jwks.issuer = '{}'", issuer.url());
     client.batch_execute(&set).expect("SET");
     fs::remove_file(path).expect("the file");
-    let error = crate::app::init(&mut client, &token(&KEY, issuer.url())).expect_err("no trust roots");
+    let error = init(&mut client, &token(&KEY, issuer.url())).expect_err("no trust roots");
     assert_eq!(error.message, "JWT rejected: keys unavailable");
     assert!(error.detail.as_deref().is_some_and(|detail| detail.contains("pg_jwks.ca_file: ")), "{error:?}");
 }

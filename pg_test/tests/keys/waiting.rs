@@ -3,26 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::backend::pid;
+use pg_test::login::token;
 use pg_test::{Alg, Cluster, Fault, Issuer, PgError, SigningKey, pg_error};
 use postgres::Client;
-
-use crate::app::{App, token};
-
-/// Interrupting a wait takes at most this, on a machine that is not busy.
-const BOUND: Duration = Duration::from_millis(100);
-
-/// Tries until one attempt is prompt: a busy machine spoils some, a wait that is not interrupted spoils all.
-pub fn promptly(what: &str, mut attempt: impl FnMut() -> Duration) {
-    let mut times = Vec::new();
-    while times.len() < 3 {
-        times.push(attempt());
-        if times.last().is_some_and(|time| *time <= BOUND) {
-            println!("{what}: {times:?}");
-            return;
-        }
-    }
-    panic!("{what} took {times:?}, and not at most {BOUND:?}");
-}
 
 /// An issuer that hangs until told otherwise, and a key of its.
 pub struct HangingIssuer {
@@ -38,8 +23,8 @@ impl HangingIssuer {
         Self { issuer, key }
     }
 
-    pub fn app(&self) -> App {
-        App::of(&self.issuer, &[("fetch_timeout", "30s"), ("jwks_uri", &self.issuer.jwks_uri())])
+    pub fn app(&self) -> App<'static> {
+        App::of(&NOT_PRELOADED, &self.issuer, &[("fetch_timeout", "30s"), ("jwks_uri", &self.issuer.jwks_uri())])
     }
 
     pub fn token(&self) -> String {
@@ -67,11 +52,6 @@ impl HangingIssuer {
         let (client, error, end) = login.join().expect("the login's thread");
         (client, error, end.saturating_duration_since(start))
     }
-}
-
-/// The backend that serves a client.
-pub fn pid(client: &mut Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).expect("pid").get(0)
 }
 
 /// What the server said, where it could still say something.

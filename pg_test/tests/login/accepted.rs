@@ -5,10 +5,8 @@ use pg_test::{Credentials, RawClient};
 use serde_json::json;
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn the_login_is_the_identity() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     let rows = client
         .query("SELECT system_user, current_user, session_user, auth.user_id(), auth.claim('scope'), auth.has_scope('login')")
@@ -23,10 +21,8 @@ fn the_login_is_the_identity() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn claims_in_any_script_log_in() {
-    if !has_oauth() {
-        return;
-    }
     let token = token_with(json!({ "name": "\u{c5}sa \u{1F511}", "https://x.example/\u{56e2}": ["\u{84dd}"] }));
     let mut client = login("alice", "named", &token).expect("a good token");
     assert_eq!(client.value("SELECT auth.claim('name')").as_deref(), Some("\u{c5}sa \u{1F511}"));
@@ -35,10 +31,8 @@ fn claims_in_any_script_log_in() {
 
 /// The encoding of the database is not known yet when the login is decided.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_login_finds_out_later_what_its_database_can_hold() {
-    if !has_oauth() {
-        return;
-    }
     SERVER.create_database("named_latin1", "LATIN1");
     superuser(&SERVER, "named_latin1").batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
     let token = token_with(json!({ "name": "\u{c5}sa" }));
@@ -53,10 +47,8 @@ fn a_login_finds_out_later_what_its_database_can_hold() {
 
 /// What cannot be stored as jsonb is found out at the first read: nothing is known of the database before.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = login("alice", "named", &token_with(json!({ "x": "a\u{0}b" }))).expect("a good token");
     for query in ["SELECT auth.user_id()", "SELECT count(*) FROM big", "SELECT auth.jwt()"] {
         let error = failed(&mut client, query);
@@ -66,10 +58,8 @@ fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn pg_ident_maps_names_of_the_provider_to_roles() {
-    if !has_oauth() {
-        return;
-    }
     let token = token_with(json!({ "sub": "bob@corp.example" }));
     let mut client = login("bob", "mapped", &token).expect("mapped");
     assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:bob@corp.example"));
@@ -79,10 +69,8 @@ fn pg_ident_maps_names_of_the_provider_to_roles() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn the_token_names_the_role_where_the_line_delegates() {
-    if !has_oauth() {
-        return;
-    }
     for roles in [json!("writer"), json!(["reader", "writer"])] {
         let token = token_with(json!({ "sub": "anna", "roles": roles }));
         let mut client = login("app", "delegated", &token).expect("a role of the token");
@@ -93,19 +81,15 @@ fn the_token_names_the_role_where_the_line_delegates() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn the_line_can_name_the_discovery_document() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = login("alice", "discovery", &KEY.sign(&good())).expect("a good token");
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn scopes_are_taken_from_scope_and_from_scp() {
-    if !has_oauth() {
-        return;
-    }
     for scopes in [
         json!({ "scope": "x login db:read" }),
         json!({ "scope": null, "scp": ["login", "db:read"] }),
@@ -118,10 +102,8 @@ fn scopes_are_taken_from_scope_and_from_scp() {
 
 /// A number can be a name; the setting says which claim it is.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn another_claim_can_say_who_logs_in() {
-    if !has_oauth() {
-        return;
-    }
     let cluster = asking(of_key().setting("pg_jwks.authn_claim", "account.id"), ISSUER);
     cluster.client().batch_execute("CREATE ROLE \"42\" LOGIN").expect("CREATE ROLE");
     for id in [json!(42), json!("42")] {
@@ -136,10 +118,8 @@ fn another_claim_can_say_who_logs_in() {
 
 /// However the session goes on: what it returns to is read-only too.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_login_can_be_read_only() {
-    if !has_oauth() {
-        return;
-    }
     let cluster = asking(of_key().setting("pg_jwks.read_only_claim", "read_only"), ISSUER);
     let connect = |token: String| {
         let parameters =
@@ -155,10 +135,8 @@ fn a_login_can_be_read_only() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn settings_of_the_client_change_nothing() {
-    if !has_oauth() {
-        return;
-    }
     let token = KEY.sign(&good());
     let connect = |options: &str| {
         let parameters = [("user", "alice"), ("database", "named"), ("options", options)];
@@ -176,10 +154,8 @@ fn settings_of_the_client_change_nothing() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn accepted_logins_are_in_the_audit_log() {
-    if !has_oauth() {
-        return;
-    }
     let mark = SERVER.log_mark();
     let token = token_with(json!({ "sub": "mallory@corp.example" }));
     login("bob", "mapped", &token).err().expect("mallory is not bob");

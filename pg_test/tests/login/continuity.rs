@@ -1,7 +1,8 @@
 //! The login is what the session returns to, and nothing else is.
 
 use crate::server::*;
-use pg_test::{Alg, Credentials, RawClient, SigningKey, now};
+use pg_test::offline::FORGER;
+use pg_test::{Credentials, RawClient, now, parallel};
 use serde_json::json;
 
 fn init(sub: &str, is_local: bool) -> String {
@@ -10,8 +11,7 @@ fn init(sub: &str, is_local: bool) -> String {
 
 /// An init that fails.
 fn forged() -> String {
-    let forger = SigningKey::generate(Alg::EdDsa, "k1");
-    format!("SELECT auth.jwt_session_init('{}')", forger.sign(&good()))
+    format!("SELECT auth.jwt_session_init('{}')", FORGER.sign(&good()))
 }
 
 #[track_caller]
@@ -33,10 +33,8 @@ const RETURNS: [&str; 7] = [
 ];
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn an_init_on_top_ends_at_the_login() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     for end in RETURNS {
         run(&mut client, &init("bob", false));
@@ -52,10 +50,8 @@ fn an_init_on_top_ends_at_the_login() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_local_init_ends_with_the_transaction() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     for end in ["COMMIT", "ROLLBACK"] {
         run(&mut client, &format!("BEGIN; {}", init("bob", true)));
@@ -80,10 +76,8 @@ fn a_local_init_ends_with_the_transaction() {
 
 /// A pooler may ignore the error: the session is nobody, and not the login either, until somebody says so.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_failed_init_leaves_nobody_until_the_session_returns_to_the_login() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     for end in RETURNS {
         for before in ["SELECT 1".to_owned(), init("bob", false)] {
@@ -113,10 +107,8 @@ fn a_failed_init_leaves_nobody_until_the_session_returns_to_the_login() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_failed_init_in_a_transaction_leaves_nobody() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     for (before, after) in [
         ("BEGIN".to_owned(), "ROLLBACK"),
@@ -137,10 +129,8 @@ fn a_failed_init_in_a_transaction_leaves_nobody() {
 
 /// A rollback restores what was after the failure: nobody.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_return_that_is_rolled_back_leaves_nobody() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     for before in ["SELECT 1".to_owned(), init("bob", false)] {
         for end in RETURNS.into_iter().filter(|end| *end != "DISCARD ALL") {
@@ -169,10 +159,8 @@ fn a_return_that_is_rolled_back_leaves_nobody() {
 
 /// One that fails: DISCARD ALL is not for transactions.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_return_that_fails_leaves_nobody() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     failed(&mut client, &forged());
     run(&mut client, "BEGIN");
@@ -185,10 +173,8 @@ fn a_return_that_fails_leaves_nobody() {
 
 /// Failing after the return, in the same transaction, revokes the login again.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn each_failure_revokes_the_login() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     for _ in 0..3 {
         failed(&mut client, &forged());
@@ -206,10 +192,8 @@ fn each_failure_revokes_the_login() {
 
 /// An init after the return, and a rollback of both.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn what_follows_a_return_is_rolled_back_with_it() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     run(&mut client, &init("bob", false));
     failed(&mut client, &forged());
@@ -223,10 +207,8 @@ fn what_follows_a_return_is_rolled_back_with_it() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn an_exception_block_around_a_failed_init_keeps_nobody() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     let forged = forged().replace("SELECT", "PERFORM");
     run(&mut client, &format!("DO $$ BEGIN BEGIN {forged}; EXCEPTION WHEN OTHERS THEN NULL; END; END $$"));
@@ -235,49 +217,40 @@ fn an_exception_block_around_a_failed_init_keeps_nobody() {
     assert_identity(&mut client, Some("alice"), "DISCARD ALL");
 }
 
-const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
-    SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off; SET debug_parallel_query = on";
-
 /// How many rows of `big` parallel workers find to be the user's.
 #[track_caller]
-fn rows_for_workers(client: &mut RawClient) -> f64 {
-    let plan = client.value("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT id FROM big").expect("a plan");
-    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
-    let gather = &plan[0]["Plan"];
-    assert!(gather["Workers Launched"].as_i64().is_some_and(|workers| workers > 0), "no worker: {plan}");
-    gather["Actual Rows"].as_f64().expect("a number")
+fn rows_for_workers(client: &mut RawClient) -> i64 {
+    let plan = client.value(&parallel::explain_scan("big")).expect("a plan");
+    parallel::rows_found(&serde_json::from_str(&plan).expect("JSON"))
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn parallel_workers_have_the_login_or_what_is_on_top_or_nobody() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
-    run(&mut client, PARALLEL);
-    assert_eq!(rows_for_workers(&mut client), 10_000.0);
+    run(&mut client, parallel::PARALLEL);
+    run(&mut client, parallel::force(&SERVER));
+    assert_eq!(rows_for_workers(&mut client), 10_000);
     assert_eq!(client.value("SELECT DISTINCT auth.user_id() FROM big").as_deref(), Some("alice"));
     run(&mut client, &format!("BEGIN; {}", init("bob", true)));
     assert_eq!(client.value("SELECT DISTINCT auth.user_id() FROM big").as_deref(), Some("bob"));
     run(&mut client, "COMMIT");
     assert_eq!(client.value("SELECT DISTINCT auth.user_id() FROM big").as_deref(), Some("alice"));
     failed(&mut client, &forged());
-    assert_eq!(rows_for_workers(&mut client), 0.0);
+    assert_eq!(rows_for_workers(&mut client), 0);
     run(&mut client, "BEGIN; RESET pg_jwks.session");
-    assert_eq!(rows_for_workers(&mut client), 10_000.0);
+    assert_eq!(rows_for_workers(&mut client), 10_000);
     run(&mut client, "ROLLBACK");
-    assert_eq!(rows_for_workers(&mut client), 0.0);
+    assert_eq!(rows_for_workers(&mut client), 0);
     run(&mut client, "RESET pg_jwks.session");
-    assert_eq!(rows_for_workers(&mut client), 10_000.0);
+    assert_eq!(rows_for_workers(&mut client), 10_000);
     assert_eq!(client.value("SELECT DISTINCT system_user FROM big").as_deref(), Some("oauth:alice"));
 }
 
 /// The transactions of two clients of a pooler alternate on a connection that logged in with a token of its own.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_pooler_can_log_in_with_a_token_of_its_own() {
-    if !has_oauth() {
-        return;
-    }
     let mut connection = alice();
     for round in 0..20 {
         let sub = ["bob", "carol"][round % 2];
@@ -293,10 +266,8 @@ fn a_pooler_can_log_in_with_a_token_of_its_own() {
 
 /// Nobody can make a session return to another login.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn nobody_sets_the_identity_himself() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     let evil = json!({ "sub": "bob", "exp": now() + 100 });
     for statement in [
@@ -316,10 +287,8 @@ fn nobody_sets_the_identity_himself() {
 
 /// Sessions that did not log in with a token are as they were.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_session_without_a_login_returns_to_nobody() {
-    if !has_oauth() {
-        return;
-    }
     SERVER.client().batch_execute("CREATE DATABASE trusted").expect("CREATE DATABASE");
     let mut client = RawClient::connect(&SERVER, "alice", "trusted", Credentials::None).expect("a trusted session");
     run(&mut client, "SELECT auth.init()");
@@ -334,10 +303,8 @@ fn a_session_without_a_login_returns_to_nobody() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn errors_of_utility_statements_keep_their_own_sqlstates() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     let error = failed(&mut client, "DO $$ BEGIN RAISE 'own' USING ERRCODE = 'PT403'; END $$");
     assert_eq!((error.sqlstate.as_str(), error.message.as_str()), ("PT403", "own"));

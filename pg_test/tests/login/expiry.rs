@@ -36,10 +36,8 @@ const AGAIN: &str = "Connect again, with a new token.";
 const INIT: &str = "Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear().";
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn an_expired_login_is_an_error_until_there_is_a_new_token() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = short_lived();
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
     sleep(EXPIRED);
@@ -58,10 +56,8 @@ fn an_expired_login_is_an_error_until_there_is_a_new_token() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn an_expired_login_ends_where_that_is_set() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = short_lived();
     terminate(&mut client, "named");
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
@@ -73,10 +69,8 @@ fn an_expired_login_ends_where_that_is_set() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn an_expired_identity_of_any_session_ends_it_where_that_is_set() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = sql_session("sql_sessions");
     sleep(EXPIRED);
     run(&mut client, "SELECT 1");
@@ -95,10 +89,8 @@ fn sql_session(db: &str) -> RawClient {
 
 /// A worker cannot end the session of its leader: its statement fails, and the leader ends at its next one.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_worker_leaves_the_end_to_its_leader() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = sql_session("workers");
     run(
         &mut client,
@@ -120,10 +112,8 @@ fn a_worker_leaves_the_end_to_its_leader() {
 }
 
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn a_user_cannot_prolong_his_login() {
-    if !has_oauth() {
-        return;
-    }
     let mut client = alice();
     let error = failed(&mut client, "SET pg_jwks.leeway = '300s'");
     assert_eq!(error.sqlstate, "42501", "{error:?}");

@@ -1,4 +1,4 @@
-//! What holds where PostgreSQL knows no OAuth.
+//! What each version does with the library and the settings of logins.
 
 use std::env;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use pg_test::{Cluster, pg_error};
 
 const SYMBOL: &[u8] = b"_PG_oauth_validator_module_init";
+const SET_VALIDATOR: &str = "ALTER SYSTEM SET oauth_validator_libraries = 'pg_jwks'";
 
 fn exports_validator() -> bool {
     let stage = PathBuf::from(env::var_os("PG_JWKS_STAGE").expect("PG_JWKS_STAGE"));
@@ -17,25 +18,24 @@ fn exports_validator() -> bool {
 /// There is no setting that would load the library as a validator, no authentication method that would use it, and
 /// nothing in the library to be used.
 #[test]
-fn a_validator_is_an_understandable_error_where_there_is_no_oauth() {
+#[cfg_attr(not(before_pg18), ignore = "PostgreSQL has OAuth logins from version 18 on")]
+fn a_validator_is_an_understandable_error_without_oauth() {
     let cluster = Cluster::start();
     let mut client = cluster.client();
-    let set = client.batch_execute("ALTER SYSTEM SET oauth_validator_libraries = 'pg_jwks'");
+    let set = client.batch_execute(SET_VALIDATOR).expect_err("no such setting");
+    assert_eq!(pg_error(&set).message, "unrecognized configuration parameter \"oauth_validator_libraries\"");
     cluster.write_file("pg_hba.conf", "host all all all oauth issuer=https://issuer.test scope=login\n");
     let error: Option<String> =
         client.query_one("SELECT error FROM pg_hba_file_rules", &[]).expect("pg_hba_file_rules").get(0);
-    match cluster.major_version() {
-        18.. => {
-            set.expect("ALTER SYSTEM");
-            assert!(exports_validator());
-        }
-        _ => {
-            let set = pg_error(&set.expect_err("no such setting"));
-            assert_eq!(set.message, "unrecognized configuration parameter \"oauth_validator_libraries\"");
-            assert_eq!(error.as_deref(), Some("invalid authentication method \"oauth\""));
-            assert!(!exports_validator());
-        }
-    }
+    assert_eq!(error.as_deref(), Some("invalid authentication method \"oauth\""));
+    assert!(!exports_validator());
+}
+
+#[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
+fn the_library_is_a_validator() {
+    Cluster::start().client().batch_execute(SET_VALIDATOR).expect("ALTER SYSTEM");
+    assert!(exports_validator());
 }
 
 /// The settings of logins can be there all the same: one configuration serves servers of several versions.

@@ -4,16 +4,14 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pg_test::cluster::{LogMark, Options, installed_major_version};
-use pg_test::{Alg, Cluster, Credentials, Issuer, PgError, RawClient, Refused, SigningKey, claims_with, jwks};
+use pg_test::cluster::{LogMark, Options};
+use pg_test::parallel::BIG;
+use pg_test::wait::eventually;
+use pg_test::{Cluster, Credentials, Issuer, PgError, RawClient, Refused, claims_with, jwks};
 use postgres::Client;
 use serde_json::{Value, json};
 
-/// The issuer of good tokens.
-pub const ISSUER: &str = "https://issuer.test";
-
-/// Its key; the server has the public half in `pg_jwks.jwks`.
-pub static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
+pub use pg_test::offline::{ISSUER, KEY};
 
 /// The server that most tests share. What a line of `pg_hba.conf` asks for is chosen by the database.
 pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
@@ -48,21 +46,14 @@ pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
     cluster
 });
 
-/// Whether PostgreSQL has OAuth. Where it has not, `other_versions` says what holds, and the other tests have no object.
-pub fn has_oauth() -> bool {
-    installed_major_version() >= 18
-}
-
 /// The settings that every server of these tests has.
 pub fn options() -> Options {
     Cluster::options()
         .setting("oauth_validator_libraries", "pg_jwks")
         .setting("pg_jwks.audience", "app")
         .setting("pg_jwks.allow_insecure_http", "on")
-        .setting("max_worker_processes", "64")
-        .setting("max_parallel_workers", "64")
+        .for_many_tests()
         .setting("max_connections", "250")
-        .setting("autovacuum", "off")
 }
 
 /// The settings of a server that has the key of [`ISSUER`].
@@ -83,15 +74,10 @@ pub fn started(options: Options) -> Cluster {
         .batch_execute(
             "CREATE EXTENSION pg_jwks;
              CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE app LOGIN;
-             CREATE ROLE standby LOGIN REPLICATION;
-             CREATE TABLE big AS SELECT n AS id, ('{alice,bob,carol}'::text[])[n % 3 + 1] AS owner
-                 FROM generate_series(1, 30000) n;
-             ANALYZE big;
-             ALTER TABLE big ENABLE ROW LEVEL SECURITY;
-             CREATE POLICY own ON big USING (owner = auth.user_id());
-             GRANT ALL ON big TO PUBLIC;",
+             CREATE ROLE standby LOGIN REPLICATION;",
         )
-        .expect("the schema");
+        .expect("the extension and roles");
+    template.batch_execute(BIG).expect("a table");
     drop(template);
     cluster
 }
@@ -101,14 +87,10 @@ pub fn authenticate(cluster: &Cluster, hba: &str, ident: &str) {
     cluster.write_file("pg_hba.conf", &format!("{hba}\nlocal all all trust\nhost all all all trust\n"));
     cluster.write_file("pg_ident.conf", &format!("{ident}\n"));
     cluster.reload();
-    let deadline = Instant::now() + Duration::from_secs(20);
     let errors = "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL";
     let wrong = cluster.client().query(errors, &[]).expect("pg_hba_file_rules");
     assert!(wrong.is_empty(), "{wrong:?}");
-    while !cluster.log().contains("received SIGHUP") {
-        assert!(Instant::now() < deadline, "the server does not reload");
-        sleep(Duration::from_millis(5));
-    }
+    eventually("a reload", || cluster.log().contains("received SIGHUP").then_some(()));
     // The postmaster reads the files right after it has said so.
     sleep(Duration::from_millis(100));
 }

@@ -2,26 +2,18 @@
 
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims, jwks, now, pg_error};
+use pg_test::offline::{self, forged_token};
+use pg_test::{Cluster, PgError, now, pg_error};
 use postgres::Client;
 use postgres::types::Type;
 use serde_json::json;
 
+pub use pg_test::offline::token;
 pub use pg_test::sql::run;
-
-const ISSUER: &str = "https://issuer.test";
-
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
-static FORGER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
 
 /// Two databases: in `app` everything is allowed, in `strict` identities live for a transaction.
 pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
-    let cluster = Cluster::options()
-        .setting("session_preload_libraries", "pg_jwks")
-        .setting("pg_jwks.issuer", ISSUER)
-        .setting("pg_jwks.audience", "app")
-        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
-        .start();
+    let cluster = offline::options().setting("session_preload_libraries", "pg_jwks").start();
     let mut template = cluster.connect("postgres", "template1");
     template
         .batch_execute(
@@ -45,16 +37,10 @@ pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
     cluster
 });
 
-/// A good token for an hour.
-pub fn token(sub: &str) -> String {
-    KEY.sign(&claims(ISSUER, sub))
-}
-
 /// Tokens that are refused.
 pub fn bad_tokens(sub: &str) -> [String; 3] {
-    let mut expired = claims(ISSUER, sub);
-    expired["exp"] = json!(now() - 3600);
-    [FORGER.sign(&claims(ISSUER, sub)), KEY.sign(&expired), "no.jwt".to_owned()]
+    let expired = offline::token_with(&json!({ "sub": sub, "exp": now() - 3600 }));
+    [forged_token(sub), expired, "no.jwt".to_owned()]
 }
 
 /// `auth.jwt_session_init` with an unnamed statement, as transaction pooling of every version wants it.

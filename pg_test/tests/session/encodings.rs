@@ -108,7 +108,7 @@ fn parallel_workers_have_claims_in_latin1() {
     );
     run(&mut client, PARALLEL);
     try_init(&mut client, &token_with(json!({ "sub": "é", "role": "ô" }))).expect("LATIN1");
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
 }
 
 #[test]

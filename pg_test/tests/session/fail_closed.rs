@@ -87,7 +87,7 @@ fn catch(call: &str) -> String {
 /// Nobody: not the readers, not the setting, not in workers, which are asked first so that nothing cleared it for them.
 #[track_caller]
 fn assert_nobody(client: &mut Client, after: &str) {
-    assert_eq!(rows_for_workers(client), 0, "{after}");
+    assert_eq!(rows_for_workers(client, "big"), 0, "{after}");
     assert_eq!(identity(client), None, "{after}");
     assert_eq!(value::<String>(client, "SHOW pg_jwks.session"), "", "{after}");
     assert_eq!(value::<String>(client, "SELECT current_setting('pg_jwks.session')"), "", "{after}");
@@ -124,7 +124,7 @@ fn check(before: &[String], after: &[&str]) {
         // A later identity is not revoked, and what was is not brought back by its end.
         run(&mut client, &format!("BEGIN; {}", init_statement(&token("carol"))));
         assert_eq!(identity(&mut client).as_deref(), Some("carol"), "{what}");
-        assert_eq!(rows_for_workers(&mut client), 10_000, "{what}");
+        assert_eq!(rows_for_workers(&mut client, "big"), 10_000, "{what}");
         run(&mut client, "ROLLBACK");
         assert_nobody(&mut client, what);
     }
@@ -192,7 +192,7 @@ fn the_transaction_goes_on_without_an_identity() {
         assert_nobody(&mut client, what);
         run(&mut client, "SAVEPOINT t");
         run(&mut client, &alice_locally());
-        assert_eq!(rows_for_workers(&mut client), 10_000, "{what}");
+        assert_eq!(rows_for_workers(&mut client, "big"), 10_000, "{what}");
         run(&mut client, "ROLLBACK TO t");
         assert_nobody(&mut client, what);
         run(&mut client, "COMMIT");
@@ -253,7 +253,7 @@ fn another_error_restores_the_identity() {
         ),
     );
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
 }
 
 #[test]

@@ -175,13 +175,13 @@ fn a_forged_value_in_the_settings_of_a_database_is_dropped() {
     assert_eq!(value::<String>(&mut client, "SHOW pg_jwks.session"), EVIL, "the attack did not even begin");
     run(&mut client, PARALLEL);
     assert_eq!(identity(&mut client), None);
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
     init(&mut client, "alice");
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
     run(&mut client, "DISCARD ALL");
     assert_eq!(identity(&mut client), None);
     run(&mut client, PARALLEL);
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
 }
 
 /// The leader has the forged value and no library; its workers load the library.
@@ -233,7 +233,7 @@ fn a_preloaded_library_refuses_a_forged_value_wherever_it_is() {
     let mut client = PRELOADED.connect("app", "app");
     run(&mut client, PARALLEL);
     assert_eq!(value::<String>(&mut client, "SHOW pg_jwks.session"), "");
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
     assert_eq!(identity(&mut client), None);
     for attack in attacks(EVIL) {
         refused_as_direct(&mut client, &attack);

@@ -8,26 +8,22 @@ use serde_json::json;
 fn workers_have_the_identity() {
     let mut client = session();
     run(&mut client, PARALLEL);
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
     for sub in ["alice", "bob", "nobody", "carol"] {
         init(&mut client, sub);
-        assert_eq!(rows_for_workers(&mut client), if sub == "nobody" { 0 } else { 10_000 }, "{sub}");
+        assert_eq!(rows_for_workers(&mut client, "big"), if sub == "nobody" { 0 } else { 10_000 }, "{sub}");
         let owners: Option<String> = value(&mut client, "SELECT string_agg(DISTINCT owner, ',') FROM big");
         assert_eq!(owners.as_deref(), Some(sub).filter(|sub| *sub != "nobody"));
     }
     run(&mut client, "SELECT auth.jwt_session_clear()");
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
 }
 
 /// The setting that forces a parallel plan upon everything that may have one.
 #[test]
 fn forced_workers_have_the_identity() {
     let mut client = session();
-    let force = match server().major_version() {
-        ..16 => "force_parallel_mode",
-        _ => "debug_parallel_query",
-    };
-    run(&mut client, &format!("SET {force} = on"));
+    run(&mut client, parallel::force(server()));
     let plan: serde_json::Value =
         value(&mut client, "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT auth.user_id() FROM note");
     assert_eq!(plan[0]["Plan"]["Workers Launched"], 1, "{plan}");
@@ -47,22 +43,22 @@ fn workers_have_the_identity_of_the_moment() {
     init(&mut client, "alice");
     run(&mut client, "BEGIN; SAVEPOINT s");
     run(&mut client, &local_init_statement(&token("nobody")));
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
     run(&mut client, "ROLLBACK TO s");
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
     run(&mut client, &local_init_statement(&token("nobody")));
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
     run(&mut client, "COMMIT");
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
     run(&mut client, "BEGIN; RESET pg_jwks.session");
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
     run(&mut client, "ROLLBACK");
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
     run(&mut client, "BEGIN; SELECT auth.jwt_session_clear()");
     run(&mut client, &local_init_statement(&token("bob")));
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
     run(&mut client, "COMMIT");
-    assert_eq!(rows_for_workers(&mut client), 0);
+    assert_eq!(rows_for_workers(&mut client, "big"), 0);
 }
 
 /// Every reader, in a filter that only workers evaluate.
@@ -133,14 +129,14 @@ fn workers_neither_verify_nor_fetch() {
     issuer.set_fault(Fault::Refuse);
     let mark = server().log_mark();
     for _ in 0..10 {
-        assert_eq!(rows_for_workers(&mut client), 10_000);
+        assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
     }
     assert_eq!(issuer.requests(), after_init, "a worker fetched keys");
     let log = server().log_since(mark);
     assert!(!log.contains(issuer.url()), "{log}");
     // The keys are too old by now, so that whoever verified would have to fetch.
     drop(issuer);
-    assert_eq!(rows_for_workers(&mut client), 10_000);
+    assert_eq!(rows_for_workers(&mut client, "big"), 10_000);
 }
 
 /// A function that claims to be parallel safe and is not gains nothing.

@@ -47,7 +47,7 @@ fn without_identity_readers_are_null_and_has_is_false() {
 }
 
 #[test]
-fn the_usual_claims() {
+fn the_usual_claims_have_readers_of_their_own() {
     let mut client = with(json!({ "sub": UUID, "role": "writer", "email": "a@b.example", "exp": 4102444800_i64 }));
     for (reader, expected) in [
         ("auth.user_id()", UUID),
@@ -171,7 +171,7 @@ fn roles_are_where_the_setting_says() {
 }
 
 #[test]
-fn claims_by_path() {
+fn claims_are_read_by_path() {
     let mut client = with(json!({
         "app_metadata": { "plan": "pro", "limits": [1, 2.5, { "deep": "yes" }], "none": null, "": "empty name" },
         "https://gprxy.io/org_id": "org-1",
@@ -262,7 +262,7 @@ fn claim_values_are_data() {
 }
 
 #[test]
-fn organizations() {
+fn an_organization_is_an_object_and_its_id_a_uuid() {
     let mut client = with(json!({ "o": { "id": UUID, "rol": "admin" } }));
     assert_eq!(text(&mut client, "auth.organization()"), Some(format!(r#"{{"id": "{UUID}", "rol": "admin"}}"#)));
     assert_eq!(text(&mut client, "auth.organization_id()").as_deref(), Some(UUID));
@@ -293,7 +293,7 @@ fn claims_of_other_types_are_text() {
 
 /// Large claims are stored out of line by nobody: a value larger than a page still reads right.
 #[test]
-fn large_claims() {
+fn large_claims_are_read_whole() {
     let long = "x".repeat(9_000);
     let mut client = with(json!({ "sub": long, "list": (0..200).collect::<Vec<_>>() }));
     assert_eq!(text(&mut client, "auth.user_id()"), Some(long.clone()));

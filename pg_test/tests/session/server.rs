@@ -2,21 +2,16 @@
 
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Cluster, SigningKey, claims, claims_with, jwks, now};
+use pg_test::cluster::Options;
+use pg_test::parallel::BIG;
+use pg_test::{Cluster, now, offline};
 use postgres::Client;
 use serde_json::{Value, json};
 
 pub use pg_test::login::init as try_init;
+pub use pg_test::offline::{FORGER, ISSUER, KEY, forged_token, token};
+pub use pg_test::parallel::{self, PARALLEL, rows_for_workers};
 pub use pg_test::sql::{refused, run, value};
-
-/// The issuer of good tokens.
-pub const ISSUER: &str = "https://issuer.test";
-
-/// Its key; the server has the public half in `pg_jwks.jwks`.
-pub static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
-
-/// A key that nobody published, under the same name.
-pub static FORGER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
 
 /// Loads the library at the first call of one of its functions, as most installations do.
 static SERVER: LazyLock<Cluster> = LazyLock::new(|| started(options()));
@@ -41,24 +36,14 @@ pub static PRELOADED: LazyLock<Cluster> = LazyLock::new(|| {
     )
 });
 
-/// Each test may open parallel workers, whatever the others do.
-const WORKERS: &str = "64";
-
 /// A server that trusts [`ISSUER`].
-pub fn options() -> pg_test::cluster::Options {
-    Cluster::options()
-        .setting("pg_jwks.issuer", ISSUER)
-        .setting("pg_jwks.audience", "app")
-        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
-        .setting("max_worker_processes", WORKERS)
-        .setting("max_parallel_workers", WORKERS)
-        .setting("max_connections", "150")
-        .setting("autovacuum", "off")
+pub fn options() -> Options {
+    offline::options().for_many_tests()
 }
 
 /// Starts a server whose databases have the extension, two roles, and two tables that show each user their own rows:
-/// `note` with one row for each of alice, bob and carol, and `big` with 10,000 for each of them.
-pub fn started(options: pg_test::cluster::Options) -> Cluster {
+/// `note` with one row for each of alice, bob and carol, and [`BIG`].
+pub fn started(options: Options) -> Cluster {
     let cluster = options.start();
     let mut template = cluster.connect("postgres", "template1");
     template
@@ -67,17 +52,14 @@ pub fn started(options: pg_test::cluster::Options) -> Cluster {
              CREATE ROLE app LOGIN; CREATE ROLE other LOGIN;
              GRANT ALL ON SCHEMA public TO app, other;
              CREATE TABLE note (id int, owner text, body text);
-             CREATE TABLE big (id int, owner text);
              INSERT INTO note VALUES (1, 'alice', 'a'), (2, 'bob', 'b'), (3, 'carol', 'c');
-             INSERT INTO big SELECT n, ('{alice,bob,carol}'::text[])[n % 3 + 1] FROM generate_series(1, 30000) n;
-             ANALYZE note, big;
+             ANALYZE note;
              ALTER TABLE note ENABLE ROW LEVEL SECURITY;
-             ALTER TABLE big ENABLE ROW LEVEL SECURITY;
              CREATE POLICY own ON note USING (owner = auth.user_id());
-             CREATE POLICY own ON big USING (owner = auth.user_id());
-             GRANT ALL ON note, big TO PUBLIC;",
+             GRANT ALL ON note TO PUBLIC;",
         )
         .expect("the schema");
+    template.batch_execute(BIG).expect("a table");
     drop(template);
     cluster.client().batch_execute("CREATE DATABASE app").expect("CREATE DATABASE");
     cluster
@@ -104,24 +86,14 @@ pub fn database(name: &str) -> &str {
     name
 }
 
-/// A good token for an hour.
-pub fn token(sub: &str) -> String {
-    KEY.sign(&claims(ISSUER, sub))
-}
-
 /// A good token with more claims, or others.
 pub fn token_with(more: Value) -> String {
-    KEY.sign(&claims_with(ISSUER, "alice", &more))
+    offline::token_with(&more)
 }
 
 /// A good token for some seconds.
 pub fn token_for_seconds(sub: &str, seconds: i64) -> String {
     token_with(json!({ "sub": sub, "exp": now() + seconds }))
-}
-
-/// A token signed with another key.
-pub fn forged_token(sub: &str) -> String {
-    FORGER.sign(&claims(ISSUER, sub))
 }
 
 /// `SELECT auth.jwt_session_init(token)`, to read in statements.
@@ -153,18 +125,4 @@ pub fn identity(client: &mut Client) -> Option<String> {
     let answers: Vec<Option<String>> = (0..row.len()).map(|column| row.get(column)).collect();
     assert!(answers.iter().all(|answer| *answer == answers[0]), "the readers disagree: {answers:?}");
     answers.into_iter().next().flatten()
-}
-
-/// Parallel plans for whatever can have one, with all the work done by the workers.
-pub const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0;
-    SET parallel_tuple_cost = 0; SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off;";
-
-/// How many rows of `big` parallel workers find to be the user's: 10,000, or none without identity. Fails where no
-/// worker ran. The session must have [`PARALLEL`] set.
-#[track_caller]
-pub fn rows_for_workers(client: &mut Client) -> i64 {
-    let plan: Value = value(client, "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT id FROM big");
-    let gather = &plan[0]["Plan"];
-    assert!(gather["Workers Launched"].as_i64().is_some_and(|workers| workers > 0), "no worker was launched: {plan}");
-    gather["Actual Rows"].as_f64().expect("a number") as i64
 }

@@ -97,7 +97,9 @@ fn every_trust_setting_is_refused_to_users() {
 #[test]
 fn every_trust_setting_that_a_user_set_before_the_library_is_loaded_is_dropped() {
     let settings = settings(&mut superuser());
-    let mut client = session();
+    // Some settings are hidden from others, and a value that nobody sees proves nothing.
+    run(&mut superuser(), "CREATE ROLE observer LOGIN IN ROLE pg_read_all_settings");
+    let mut client = server().connect("observer", "app");
     for (name, value) in &settings {
         run(&mut client, &format!("SET {name} = '{}'", evil_value(name)));
         let before: String = crate::server::value(&mut client, &format!("SHOW {name}"));
@@ -105,11 +107,8 @@ fn every_trust_setting_that_a_user_set_before_the_library_is_loaded_is_dropped()
     }
     run(&mut client, "SELECT auth.init()");
     for (name, value) in &settings {
-        let after: Option<String> = match name.as_str() {
-            "pg_jwks.jwks" | "pg_jwks.providers" => None,
-            _ => Some(crate::server::value(&mut client, &format!("SHOW {name}"))),
-        };
-        assert!(after.as_ref().is_none_or(|after| after == value), "{name} is {after:?}");
+        let after: String = crate::server::value(&mut client, &format!("SHOW {name}"));
+        assert_eq!(&after, value, "{name}");
     }
     assert_eq!(try_init(&mut client, &forged_token("bob")).expect_err("a forged token").sqlstate, "28000");
     assert_eq!(identity(&mut client), None);
@@ -208,6 +207,7 @@ fn a_security_definer_function_does_not_bless_a_users_keys() {
 }
 
 #[test]
+#[cfg_attr(before_pg15, ignore = "GRANT SET came with PostgreSQL 15")]
 fn granting_set_on_a_parameter_is_what_it_takes() {
     let name = database("trust_granted");
     let mut owner = server().connect("postgres", name);

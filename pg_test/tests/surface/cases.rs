@@ -2,10 +2,9 @@
 
 use std::sync::LazyLock;
 
+use pg_test::app::{App, NOT_PRELOADED};
 use pg_test::{Alg, SigningKey, claims, claims_with, jwks, keys, now};
 use serde_json::{Value, json};
-
-use crate::app::App;
 
 pub const ISS: &str = "https://issuer.example";
 
@@ -24,12 +23,12 @@ pub struct Case {
     /// The token.
     pub token: String,
     /// Who is asked.
-    pub app: App,
+    pub app: App<'static>,
 }
 
 /// Good settings with these instead.
-pub fn app(settings: &[(&str, &str)]) -> App {
-    let app = App::new(&[("issuer", ISS), ("jwks", &jwks(&[&KEY]).to_string())]);
+pub fn app(settings: &[(&str, &str)]) -> App<'static> {
+    let app = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &jwks(&[&KEY]).to_string())]);
     for (name, value) in settings {
         app.set(name, value);
     }

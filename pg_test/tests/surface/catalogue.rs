@@ -1,8 +1,7 @@
 //! The functions as the catalogues have them.
 
+use pg_test::app::{App, NOT_PRELOADED};
 use postgres::Client;
-
-use crate::app::{App, CLUSTER};
 
 type Function = (&'static str, &'static str, char, char, bool);
 
@@ -66,10 +65,10 @@ fn the_functions_are_as_documented() {
             format!("{signature} {result} {volatility} {parallel} {strict} f c")
         })
         .collect();
-    assert_eq!(strings(&mut CLUSTER.client(), query), expected);
+    assert_eq!(strings(&mut NOT_PRELOADED.client(), query), expected);
     let helper = query
         .replace("pronamespace = 'auth'::regnamespace", "p.oid = 'public.get_current_user_tenant_id()'::regprocedure");
-    assert_eq!(strings(&mut CLUSTER.client(), &helper), ["get_current_user_tenant_id() uuid s s f f c"]);
+    assert_eq!(strings(&mut NOT_PRELOADED.client(), &helper), ["get_current_user_tenant_id() uuid s s f f c"]);
 }
 
 #[test]
@@ -80,12 +79,12 @@ fn the_functions_in_sql_run_as_their_caller_with_a_safe_search_path() {
         FROM pg_proc p JOIN pg_language l ON l.oid = prolang
         WHERE pronamespace = 'auth'::regnamespace AND lanname <> 'c' AND NOT prosecdef AND NOT proisstrict
           AND proconfig = '{\"search_path=pg_catalog, pg_temp\"}' ORDER BY proname";
-    assert_eq!(strings(&mut CLUSTER.client(), query), SQL_FUNCTIONS);
+    assert_eq!(strings(&mut NOT_PRELOADED.client(), query), SQL_FUNCTIONS);
 }
 
 #[test]
 fn a_role_without_grants_can_call_the_functions() {
-    let mut client = App::new(&[]).connect();
+    let mut client = App::new(&NOT_PRELOADED, &[]).connect();
     client.batch_execute("SELECT auth.init(), auth.jwt_session_clear(), auth.set_tenant(NULL)").expect("callable");
     for reader in [
         "jwt()",
@@ -116,7 +115,7 @@ fn a_role_without_grants_can_call_the_functions() {
 
 #[test]
 fn nobody_but_the_owner_may_create_in_the_schema() {
-    let mut client = App::new(&[]).connect();
+    let mut client = App::new(&NOT_PRELOADED, &[]).connect();
     for statement in [
         "CREATE FUNCTION auth.user_id(int) RETURNS text LANGUAGE sql AS 'SELECT 1'",
         "CREATE OR REPLACE FUNCTION auth.user_id() RETURNS text LANGUAGE sql AS 'SELECT 1'",
@@ -131,7 +130,7 @@ fn nobody_but_the_owner_may_create_in_the_schema() {
 
 #[test]
 fn the_extension_has_all_its_objects() {
-    let mut client = CLUSTER.client();
+    let mut client = NOT_PRELOADED.client();
     let query = "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
                  WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg_type'::regclass
                    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_jwks') ORDER BY 1";

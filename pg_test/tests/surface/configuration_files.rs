@@ -1,14 +1,15 @@
 //! Values that come from configuration files and connections, and cannot be applied: nothing is accepted until they
 //! are right, for the defaults in their place may be laxer.
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
+use std::time::Instant;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, jwks};
+use parking_lot::{Mutex, MutexGuard};
+use pg_test::app::assignment;
+use pg_test::login::{init, token};
+use pg_test::wait::eventually;
+use pg_test::{Alg, Cluster, PgError, SigningKey, jwks, sql};
 use postgres::Client;
-
-use crate::app::{assignment, init, token};
 
 const ISS: &str = "https://issuer.example";
 
@@ -44,15 +45,11 @@ impl Configured {
         let lines: String = lines.iter().map(|(name, value)| assignment(name, value) + "\n").collect();
         self.cluster.write_file("changing.conf", &format!("{lines}test.stamp = '{stamp}'\n"));
         self.cluster.reload();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let seen = || -> Option<String> {
-            let row = self.cluster.client().query_one("SELECT current_setting('test.stamp', true)", &[]);
-            row.expect("current_setting").get(0)
-        };
-        while seen().as_deref() != Some(&stamp) {
-            assert!(Instant::now() < deadline, "the file is not read");
-            sleep(Duration::from_millis(10));
-        }
+        eventually("the file", || {
+            let seen: Option<String> =
+                sql::value(&mut self.cluster.client(), "SELECT current_setting('test.stamp', true)");
+            (seen.as_deref() == Some(&stamp)).then_some(())
+        });
     }
 
     /// A new session of a plain role, with `options` as in PGOPTIONS.
@@ -84,7 +81,7 @@ impl Configured {
 /// A server that does not preload the library, with good values and these; for one test at a time.
 fn not_preloading(lines: &[(&str, &str)]) -> MutexGuard<'static, Configured> {
     static SERVER: LazyLock<Mutex<Configured>> = LazyLock::new(|| Mutex::new(Configured::start("", &[])));
-    let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = SERVER.lock();
     server.configure(lines);
     server
 }

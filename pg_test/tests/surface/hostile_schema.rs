@@ -1,10 +1,9 @@
 //! Installing where somebody else was before: what stands beside the extension's functions would be called in their place.
 
+use pg_test::app::NOT_PRELOADED;
 use pg_test::login::unique;
 use pg_test::sql::{refused, run, value};
 use postgres::Client;
-
-use crate::app::CLUSTER;
 
 /// A database in which `mallory` may make schemas, and sessions of a superuser and of her. She is no superuser.
 struct Town {
@@ -15,18 +14,18 @@ struct Town {
 impl Town {
     fn new() -> Self {
         let town = Self { mallory: format!("mallory_{}", unique()), database: format!("town_{}", unique()) };
-        run(&mut CLUSTER.client(), &format!("CREATE ROLE {} LOGIN", town.mallory));
-        run(&mut CLUSTER.client(), &format!("CREATE DATABASE {}", town.database));
-        run(&mut CLUSTER.client(), &format!("GRANT CREATE ON DATABASE {} TO {}", town.database, town.mallory));
+        run(&mut NOT_PRELOADED.client(), &format!("CREATE ROLE {} LOGIN", town.mallory));
+        run(&mut NOT_PRELOADED.client(), &format!("CREATE DATABASE {}", town.database));
+        run(&mut NOT_PRELOADED.client(), &format!("GRANT CREATE ON DATABASE {} TO {}", town.database, town.mallory));
         town
     }
 
     fn superuser(&self) -> Client {
-        CLUSTER.connect("postgres", &self.database)
+        NOT_PRELOADED.connect("postgres", &self.database)
     }
 
     fn mallory(&self) -> Client {
-        CLUSTER.connect(&self.mallory, &self.database)
+        NOT_PRELOADED.connect(&self.mallory, &self.database)
     }
 
     /// An aggregate that PostgreSQL prefers to its own `jsonb_object_agg(any, any)`, and that makes mallory a superuser if

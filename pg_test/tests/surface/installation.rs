@@ -1,20 +1,19 @@
 //! Installing, removing, dumping and restoring.
 
-use std::path::PathBuf;
-use std::process::Command;
-
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, refused, token};
+use pg_test::process::run;
 use pg_test::sql;
 use postgres::Client;
 
-use crate::app::{App, CLUSTER, accepted, refused, token};
 use crate::cases::{ISS, KEY};
 
 /// A database of a role that is no superuser.
-fn database(name: &str) -> (App, Client) {
-    let owner = App::new(&[]);
+fn database(name: &str) -> (App<'static>, Client) {
+    let owner = App::new(&NOT_PRELOADED, &[]);
     let create = format!("CREATE DATABASE {name} OWNER {}", owner.role());
-    CLUSTER.client().batch_execute(&create).expect("CREATE DATABASE");
-    let client = CLUSTER.connect(owner.role(), name);
+    NOT_PRELOADED.client().batch_execute(&create).expect("CREATE DATABASE");
+    let client = NOT_PRELOADED.connect(owner.role(), name);
     (owner, client)
 }
 
@@ -34,7 +33,7 @@ fn an_owner_of_a_database_can_install_and_remove_it() {
     assert_eq!(functions(&mut client), 0);
     client.batch_execute("CREATE EXTENSION pg_jwks; DROP SCHEMA auth CASCADE").expect("once more");
     assert_eq!(functions(&mut client), 0);
-    let mut plain = CLUSTER.connect(App::new(&[]).role(), "owned");
+    let mut plain = NOT_PRELOADED.connect(App::new(&NOT_PRELOADED, &[]).role(), "owned");
     assert_eq!(sql::refused(&mut plain, "CREATE EXTENSION pg_jwks").sqlstate, "42501");
 }
 
@@ -69,7 +68,7 @@ fn a_function_that_somebody_else_made_stops_the_installation() {
 #[test]
 fn it_needs_plpgsql() {
     let (_owner, mut client) = database("no_plpgsql");
-    CLUSTER.connect("postgres", "no_plpgsql").batch_execute("DROP EXTENSION plpgsql").expect("nothing uses it");
+    NOT_PRELOADED.connect("postgres", "no_plpgsql").batch_execute("DROP EXTENSION plpgsql").expect("nothing uses it");
     let error = sql::refused(&mut client, "CREATE EXTENSION pg_jwks");
     assert_eq!((&*error.sqlstate, &*error.message), ("42704", "required extension \"plpgsql\" is not installed"));
     client.batch_execute("CREATE EXTENSION pg_jwks CASCADE").expect("both are trusted");
@@ -87,21 +86,6 @@ fn it_is_not_removed_while_policies_use_it() {
     }
 }
 
-/// A program of this PostgreSQL, aimed at the server.
-fn program(name: &str) -> Command {
-    let pg_config = std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
-    let output = Command::new(pg_config).arg("--bindir").output().expect("pg_config");
-    let bindir = PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end());
-    let mut command = Command::new(bindir.join(name));
-    command.args(["--host", CLUSTER.host(), "--port", &CLUSTER.port().to_string(), "--username", "postgres"]);
-    command
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[test]
 fn a_dump_restores_extension_and_policies() {
     let (_owner, mut client) = database("dumped");
@@ -113,13 +97,13 @@ fn a_dump_restores_extension_and_policies() {
         CREATE POLICY own_notes ON note USING (owner = auth.user_id());
         GRANT SELECT ON note TO PUBLIC;";
     client.batch_execute(schema).expect("schema");
-    let dump = CLUSTER.socket_dir().join("dumped.dump");
-    succeeds(program("pg_dump").args(["--format=custom", "--file"]).arg(&dump).arg("dumped"));
-    CLUSTER.client().batch_execute("CREATE DATABASE restored").expect("CREATE DATABASE");
-    succeeds(program("pg_restore").args(["--exit-on-error", "--dbname=restored"]).arg(&dump));
+    let dump = NOT_PRELOADED.socket_dir().join("dumped.dump");
+    run(NOT_PRELOADED.program("pg_dump").args(["--format=custom", "--file"]).arg(&dump).arg("dumped"));
+    NOT_PRELOADED.client().batch_execute("CREATE DATABASE restored").expect("CREATE DATABASE");
+    run(NOT_PRELOADED.program("pg_restore").args(["--exit-on-error", "--dbname=restored"]).arg(&dump));
 
-    let reader = App::new(&[("issuer", ISS), ("jwks", &pg_test::jwks(&[&KEY]).to_string())]);
-    let mut client = CLUSTER.connect(reader.role(), "restored");
+    let reader = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &pg_test::jwks(&[&KEY]).to_string())]);
+    let mut client = NOT_PRELOADED.connect(reader.role(), "restored");
     accepted(&mut client, &token(&KEY, ISS));
     let stranger = pg_test::SigningKey::generate(pg_test::Alg::Es256, "k");
     refused(&mut client, &token(&stranger, ISS), "28000", "signature invalid", "");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use pg_test::process::run;
 use serde_json::Value;
 
 const ALLOWED: [&str; 13] = [
@@ -107,15 +108,12 @@ fn licence_expressions_are_read() {
 
 fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let metadata = run(Command::new(cargo)
         .args(["metadata", "--locked", "--offline", "--format-version=1", "--all-features", "--filter-platform"])
         .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
         .arg("--manifest-path")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .output()
-        .expect("cargo metadata");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")));
+    serde_json::from_str(&metadata).expect("JSON")
 }
 
 fn text(value: &Value) -> &str {

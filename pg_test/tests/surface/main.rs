@@ -1,7 +1,5 @@
 //! What administrators and users meet: settings, errors, functions, installation.
 
-#[path = "../keys/app.rs"]
-mod app;
 mod cases;
 mod catalogue;
 mod configuration_files;

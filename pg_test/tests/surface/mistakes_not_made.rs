@@ -1,13 +1,14 @@
-//! What other software gets wrong with keys, settings and audiences: one test each, named after the mistake that is
-//! not made here. Some are short forms of tests elsewhere, so that none gets lost.
+//! What other software gets wrong with keys, settings and audiences: one test for each mistake, named after what holds
+//! here. Some are short forms of tests elsewhere, so that none gets lost.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::{accepted, init, key_unknown, refused, sees, token, unavailable};
 use pg_test::{Alg, Fault, Issuer, Requests, SigningKey, claims, jwks, now, pg_error};
 use serde_json::json;
 
-use crate::app::{App, CLUSTER, accepted, init, key_unknown, refused, sees, token, unavailable};
 use crate::cases::{ISS, KEY, app};
 
 fn es256(kid: &str) -> SigningKey {
@@ -15,7 +16,7 @@ fn es256(kid: &str) -> SigningKey {
 }
 
 #[test]
-fn a_cached_token_is_never_checked_for_exp_again() {
+fn a_cached_token_is_checked_for_exp_again() {
     let mut client = app(&[("leeway", "0")]).connect();
     let mut claims = claims(ISS, "alice");
     let exp = now() + 2;
@@ -31,21 +32,21 @@ fn a_cached_token_is_never_checked_for_exp_again() {
 }
 
 #[test]
-fn an_unknown_kid_does_not_refresh() {
+fn an_unknown_kid_refreshes() {
     let (old, new) = (es256("old"), es256("new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&old, issuer.url()));
     issuer.publish(&[&old, &new]);
     accepted(&mut client, &token(&new, issuer.url()));
 }
 
 #[test]
-fn an_unknown_kid_refreshes_without_limit() {
+fn unknown_kids_refresh_once_within_the_cooldown() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&KEY, issuer.url()));
     for attempt in 0..20 {
         key_unknown(&mut client, &token(&es256(&format!("unknown-{attempt}")), issuer.url()));
@@ -54,10 +55,10 @@ fn an_unknown_kid_refreshes_without_limit() {
 }
 
 #[test]
-fn a_failed_fetch_replaces_good_keys() {
+fn a_failed_fetch_replaces_no_good_keys() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&KEY, issuer.url()));
     issuer.set_fault(Fault::EmptySet);
     key_unknown(&mut client, &token(&es256("unknown"), issuer.url()));
@@ -66,11 +67,11 @@ fn a_failed_fetch_replaces_good_keys() {
 }
 
 #[test]
-fn withdrawn_keys_verify_forever() {
+fn withdrawn_keys_verify_until_their_ttl_ends() {
     let (old, new) = (es256("old"), es256("new"));
     let issuer = Issuer::start();
     issuer.publish(&[&old]);
-    let mut client = App::of(&issuer, &[("jwks_cache_ttl", "1s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("jwks_cache_ttl", "1s")]).connect();
     let remembered = token(&old, issuer.url());
     accepted(&mut client, &remembered);
     issuer.publish(&[&new]);
@@ -80,10 +81,10 @@ fn withdrawn_keys_verify_forever() {
 }
 
 #[test]
-fn a_cache_never_stores() {
+fn the_cache_stores_keys() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
-    let mut client = App::of(&issuer, &[]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     for _ in 0..10 {
         accepted(&mut client, &token(&KEY, issuer.url()));
     }
@@ -91,7 +92,7 @@ fn a_cache_never_stores() {
 }
 
 #[test]
-fn the_audience_is_not_checked() {
+fn the_audience_is_checked() {
     let app = app(&[]);
     let mut client = app.connect();
     for aud in [json!("shop"), json!(["shop"]), json!([]), json!("app "), json!("APP"), json!("*"), json!("shop,app")] {
@@ -105,7 +106,7 @@ fn the_audience_is_not_checked() {
 }
 
 #[test]
-fn hs256_with_an_rsa_key_as_secret() {
+fn an_rsa_key_is_no_secret_for_hs256() {
     let rsa = SigningKey::generate(Alg::Rs256, "k");
     for algorithms in ["RS256", "RS256, HS256", "HS256"] {
         let app = app(&[("jwks", &jwks(&[&rsa]).to_string()), ("allowed_algorithms", algorithms)]);
@@ -119,7 +120,7 @@ fn hs256_with_an_rsa_key_as_secret() {
 }
 
 #[test]
-fn the_first_non_matching_key_fails_the_login() {
+fn a_key_that_does_not_match_lets_the_next_one_try() {
     let keys = [es256("same"), es256("same"), es256("other")];
     let app = app(&[("jwks", &jwks(&[&keys[0], &keys[1], &keys[2]]).to_string())]);
     let mut client = app.connect();
@@ -129,15 +130,15 @@ fn the_first_non_matching_key_fails_the_login() {
 }
 
 #[test]
-fn the_user_can_supply_the_key() {
+fn the_user_cannot_supply_the_key() {
     let stranger = es256("k");
     let forged = token(&stranger, ISS);
     let keys = jwks(&[&stranger]).to_string();
     let app = app(&[]);
     // When connecting, before the library is loaded, and afterwards.
-    let mut config = CLUSTER.config();
+    let mut config = NOT_PRELOADED.config();
     let options = format!("-c pg_jwks.jwks={}", keys.replace(' ', "\\ "));
-    let mut client = CLUSTER.try_connect(config.user(app.role()).options(&options)).expect("a session");
+    let mut client = NOT_PRELOADED.try_connect(config.user(app.role()).options(&options)).expect("a session");
     init(&mut client, &forged).expect_err("a forged token");
     assert!(sees(&mut client).is_empty());
     let mut client = app.connect();
@@ -153,7 +154,7 @@ fn the_user_can_supply_the_key() {
 }
 
 #[test]
-fn the_user_can_supply_the_claims() {
+fn the_user_cannot_supply_the_claims() {
     let app = app(&[]);
     let evil = r#"{"sub":"alice","exp":9999999999}"#;
     let settings = ["pg_jwks.session", "request.jwt.claims", "request.jwt.claim.sub", "auth.user_id"];
@@ -169,11 +170,11 @@ fn the_user_can_supply_the_claims() {
 }
 
 #[test]
-fn a_blocking_fetch_cannot_be_cancelled() {
+fn a_blocking_fetch_can_be_cancelled() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
     issuer.set_fault(Fault::Hang);
-    let mut client = App::of(&issuer, &[("fetch_timeout", "20s")]).connect();
+    let mut client = App::of(&NOT_PRELOADED, &issuer, &[("fetch_timeout", "20s")]).connect();
     client.batch_execute("SET statement_timeout = '200ms'").expect("SET");
     let start = Instant::now();
     let error = init(&mut client, &token(&KEY, issuer.url())).expect_err("cancelled");
@@ -183,7 +184,7 @@ fn a_blocking_fetch_cannot_be_cancelled() {
 }
 
 #[test]
-fn claim_names_are_interpolated_into_sql() {
+fn claim_names_are_not_interpolated_into_sql() {
     let mut claims = claims(ISS, "alice");
     let names = ["o'clock", "'; DROP TABLE note; --", "a\"b", "$1", "%s", "{a,b}", "a.b", "\\", "\u{f6}"];
     for name in names {
@@ -202,12 +203,12 @@ fn claim_names_are_interpolated_into_sql() {
 }
 
 #[test]
-fn the_token_ends_up_in_the_error_where_keys_cannot_be_had() {
+fn the_token_is_not_in_the_error_if_keys_cannot_be_had() {
     let issuer = Issuer::start();
     issuer.set_fault(Fault::Status(500));
-    let mark = CLUSTER.log_mark();
+    let mark = NOT_PRELOADED.log_mark();
     let token = token(&KEY, issuer.url());
-    unavailable(&mut App::of(&issuer, &[]).connect(), &token, "answered 500.");
-    let log = CLUSTER.log_since(mark);
+    unavailable(&mut App::of(&NOT_PRELOADED, &issuer, &[]).connect(), &token, "answered 500.");
+    let log = NOT_PRELOADED.log_since(mark);
     assert!(token.split('.').all(|part| !log.contains(part)), "{log}");
 }

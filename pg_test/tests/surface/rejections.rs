@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use pg_test::login::{accepted, init, refused, sees, token};
 use pg_test::pg_error;
 use serde_json::json;
 
-use crate::app::{accepted, refused, sees, token};
 use crate::cases::{ISS, KEY, app, cases, of_tokens};
 
 #[test]
@@ -49,7 +49,7 @@ fn claims_that_the_database_cannot_hold_are_refused() {
     let mut client = app(&[]).connect();
     let mut claims = pg_test::claims(ISS, "alice");
     claims["nul"] = json!("a\u{0}b");
-    let error = crate::app::init(&mut client, &KEY.sign(&claims)).expect_err("refused");
+    let error = init(&mut client, &KEY.sign(&claims)).expect_err("refused");
     assert_eq!((error.sqlstate.as_str(), error.message.as_str()), ("22P05", "JWT rejected: claim not representable"));
     assert!(sees(&mut client).is_empty());
 }

@@ -1,15 +1,16 @@
 //! Row-level security for two users of one plain role, from reading to WITH CHECK.
 
+use pg_test::app::{App, NOT_PRELOADED};
+use pg_test::login::init;
 use pg_test::sql::refused;
 use pg_test::{SigningKey, claims, jwks};
 use postgres::Client;
 
-use crate::app::{App, CLUSTER, init};
 use crate::cases::{ISS, KEY};
 
 /// A table of tasks, and a session of a role that may do everything to it but is not its owner.
 fn tasks(table: &str) -> Client {
-    let app = App::new(&[("issuer", ISS), ("jwks", &jwks(&[&KEY]).to_string())]);
+    let app = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &jwks(&[&KEY]).to_string())]);
     let schema = format!(
         "CREATE TABLE {table} (id int PRIMARY KEY, owner text NOT NULL DEFAULT auth.user_id(), body text);
          INSERT INTO {table} VALUES (1, 'alice', 'a'), (2, 'bob', 'b');
@@ -19,7 +20,7 @@ fn tasks(table: &str) -> Client {
          GRANT ALL ON {table} TO {}",
         app.role()
     );
-    CLUSTER.client().batch_execute(&schema).expect("schema");
+    NOT_PRELOADED.client().batch_execute(&schema).expect("schema");
     app.connect()
 }
 
@@ -60,7 +61,7 @@ fn each_user_reads_and_writes_own_rows_only() {
 
     client.batch_execute("SELECT auth.jwt_session_clear()").expect("clear");
     assert_eq!(ids(&mut client, all), [] as [i32; 0]);
-    assert_eq!(ids(&mut CLUSTER.client(), all), [1, 3]);
+    assert_eq!(ids(&mut NOT_PRELOADED.client(), all), [1, 3]);
 }
 
 #[test]

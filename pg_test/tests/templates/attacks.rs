@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::access::{Access, Target};
-use crate::server::major_version;
 
 /// A row as the superuser sees it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +167,7 @@ impl View<'_> {
                 attacks.push(Attack { statement, expected: expected.clone() });
             }
         }
-        if !target.is_view() && major_version() >= 15 {
+        if !target.is_view() && cfg!(not(before_pg15)) {
             // MERGE refuses to change a row that its actor may read and not change.
             let all = self::set(access.reads) == self::set(access.updates);
             let expected = if all { changes } else { Effect::default() };
@@ -211,7 +210,7 @@ impl View<'_> {
             let (columns, values) = self.row(new_id, Some(&home));
             let insert = format!("INSERT INTO {name} ({columns}) VALUES ({values})");
             let mut statements = vec![insert.clone(), format!("{insert} RETURNING {id}::text")];
-            if !target.is_view() && major_version() >= 15 {
+            if !target.is_view() && cfg!(not(before_pg15)) {
                 statements.push(format!(
                     "MERGE INTO {name} USING (VALUES (1)) one ON false WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
                 ));

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::access::NOBODY;
 use crate::attacks::set;
 use crate::matrix::{shared, view};
-use crate::server::{Database, major_version, run, sign_in, sign_in_locally, sign_in_refused, sign_out, texts};
+use crate::server::{Database, force_parallel, run, sign_in, sign_in_locally, sign_in_refused, sign_out, texts};
 use crate::specs;
 
 fn shown(client: &mut Client, statement: &Statement) -> BTreeSet<String> {
@@ -68,17 +68,14 @@ fn kept_plans_follow_the_identity() {
     }
 }
 
-/// All the work is done by the workers, also where the tables are small.
-const PARALLEL: &str = "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
-    SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off;
-    SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;";
+const SEQUENTIAL: &str = "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off";
 
 #[test]
 fn parallel_workers_obey() {
-    let force = if major_version() < 16 { "force_parallel_mode" } else { "debug_parallel_query" };
     for template in specs::all() {
         let mut client = shared(template).service();
-        run(&mut client, &format!("{PARALLEL} SET {force} = on; SET plan_cache_mode = force_generic_plan"));
+        force_parallel(&mut client);
+        run(&mut client, &format!("{SEQUENTIAL}; SET plan_cache_mode = force_generic_plan"));
         for target in template.targets {
             let read = view(template, target, NOBODY).reads().swap_remove(0);
             let kept = client.prepare(&read).expect("a statement");

@@ -3,17 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Cluster, SigningKey, claims_with, jwks};
+use pg_test::offline::{self, ISSUER, KEY};
+use pg_test::{Cluster, claims_with};
 use postgres::Client;
 use serde_json::Value;
 
+use pg_test::parallel::{self, PARALLEL};
 pub use pg_test::sql::{refused, run};
 
 use crate::access::{Actor, Template};
-
-const ISSUER: &str = "https://issuer.test";
-
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k"));
 
 static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
     let cluster = started();
@@ -33,16 +31,7 @@ static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
 
 /// A server that trusts the tests' issuer, and nothing in it.
 pub fn started() -> Cluster {
-    Cluster::options()
-        .setting("pg_jwks.issuer", ISSUER)
-        .setting("pg_jwks.audience", "app")
-        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
-        .setting("pg_jwks.leeway", "0")
-        .setting("max_worker_processes", "64")
-        .setting("max_parallel_workers", "64")
-        .setting("max_connections", "150")
-        .setting("autovacuum", "off")
-        .start()
+    offline::options().setting("pg_jwks.leeway", "0").for_many_tests().start()
 }
 
 /// The file of a template.
@@ -86,9 +75,10 @@ impl Database {
     }
 }
 
-/// The major version of the server.
-pub fn major_version() -> u32 {
-    SERVER.major_version()
+/// Makes parallel workers do what they can, even if the tables are small.
+pub fn force_parallel(client: &mut Client) {
+    run(client, PARALLEL);
+    run(client, parallel::force(&SERVER));
 }
 
 /// A token of the actor, until then.

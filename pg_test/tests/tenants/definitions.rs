@@ -71,7 +71,7 @@ fn nobody_but_the_owner_needs_a_right() {
 }
 
 #[test]
-fn names_that_need_quotes() {
+fn names_may_need_quotes() {
     let schema = format!(
         r#"CREATE SCHEMA "My ""Schema"; CREATE TABLE "My ""Schema"."a.b; --" ("User" uuid PRIMARY KEY, "sel""ect" uuid);
            INSERT INTO "My ""Schema"."a.b; --" VALUES ('{ALICE}', '{RED}')"#

@@ -4,14 +4,13 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::Duration;
 
-use pg_test::{Alg, Cluster, PgError, SigningKey, claims_with, jwks};
+use pg_test::offline::{self, KEY};
+use pg_test::{Cluster, PgError, claims_with};
 use postgres::Client;
 use serde_json::{Value, json};
 
+pub use pg_test::offline::ISSUER;
 pub use pg_test::sql::{refused, run, value};
-
-/// The issuer of good tokens.
-pub const ISSUER: &str = "https://issuer.test";
 
 /// Another issuer, under the same key.
 pub const OTHER_ISSUER: &str = "https://other.test";
@@ -23,21 +22,10 @@ pub const CAROL: &str = "ca201000-0000-4000-8000-000000000003";
 pub const RED: &str = "7ed00000-0000-4000-8000-00000000000a";
 pub const BLUE: &str = "b1000000-0000-4000-8000-00000000000b";
 
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::EdDsa, "k1"));
-
-/// Roles `app` and `other` own nothing and are no superusers; `dba` owns what the schemas make. Each test may open
-/// parallel workers, whatever the others do.
+/// Roles `app` and `other` own nothing and are no superusers; `dba` owns what the schemas make.
 pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
-    let workers = "64";
-    let cluster = Cluster::options()
-        .setting("pg_jwks.issuer", &format!("{ISSUER}, {OTHER_ISSUER}"))
-        .setting("pg_jwks.audience", "app")
-        .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
-        .setting("max_worker_processes", workers)
-        .setting("max_parallel_workers", workers)
-        .setting("max_connections", "150")
-        .setting("autovacuum", "off")
-        .start();
+    let cluster =
+        offline::options().setting("pg_jwks.issuer", &format!("{ISSUER}, {OTHER_ISSUER}")).for_many_tests().start();
     cluster
         .connect("postgres", "template1")
         .batch_execute(

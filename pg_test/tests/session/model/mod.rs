@@ -1,6 +1,7 @@
 //! A random walk through transactions, savepoints and identities, against a reference that shares nothing with
 //! PostgreSQL's settings but what their documentation says.
 
+mod choice;
 mod random;
 mod reference;
 mod step;
@@ -11,6 +12,7 @@ use pg_test::pg_error;
 use postgres::Client;
 
 use crate::server::*;
+use choice::next_step;
 use random::Random;
 use reference::Reference;
 use step::{Step, Tokens};
@@ -57,7 +59,7 @@ fn the_identity_is_what_a_reference_model_says() {
     // Before the library is loaded, PostgreSQL takes any value of the setting; `forgery` has what becomes of it.
     run(&mut client, "SELECT auth.init()");
     for _ in 0..STEPS {
-        let step = Step::random(&mut random, &reference);
+        let step = next_step(&mut random, &reference);
         walk.steps.push(format!("{step:?}"));
         if reference.identity().is_ok_and(|sub| sub.is_some()) && reference.savepoints().len() > 1 {
             deep += 1;
@@ -97,6 +99,6 @@ fn read_in_workers(walk: &Walk, client: &mut Client, reference: &mut Reference) 
     let expected = reference.identity().map(|sub| if sub.is_some() { 10_000 } else { 0 });
     walk.compare("SET", outcome, expected.map(drop).map_err(str::to_owned));
     if let Ok(rows) = expected {
-        walk.compare("the rows that workers see", rows_for_workers(client), rows);
+        walk.compare("the rows that workers see", rows_for_workers(client, "big"), rows);
     }
 }

@@ -1,11 +1,10 @@
 //! The steps of the walk, and their SQL.
 
 use super::random::Random;
-use super::reference::Reference;
 use crate::server::*;
 
-const SUBS: [&str; 3] = ["alice", "bob", "carol"];
-const NAMES: [char; 3] = ['a', 'b', 'c'];
+/// The users.
+pub const SUBS: [&str; 3] = ["alice", "bob", "carol"];
 const TOKENS_OF_EACH: usize = 4;
 
 /// A way in which an init fails.
@@ -94,51 +93,6 @@ impl Tokens {
 }
 
 impl Step {
-    /// Any step, but mostly one that can succeed and has an identity to change: without that, most would find the
-    /// transaction aborted, or nobody.
-    pub fn random(random: &mut Random, reference: &Reference) -> Self {
-        let savepoints = reference.savepoints();
-        let name = match savepoints.is_empty() || random.below(10) == 0 {
-            true => random.choice(&NAMES),
-            false => random.choice(&savepoints),
-        };
-        if reference.aborted() && random.below(2) == 0 {
-            return if savepoints.is_empty() { Self::Rollback } else { Self::RollbackTo(name) };
-        }
-        let sub = random.choice(&SUBS);
-        let local = random.below(2) == 0;
-        if reference.identity() == Ok(None) && random.below(3) == 0 {
-            return Self::Init { sub, local };
-        }
-        let failure = random.choice(&[Failure::Null, Failure::Malformed, Failure::Forged]);
-        match random.below(100) {
-            0..20 => Self::Read,
-            20..22 => Self::ReadInWorkers,
-            22..31 => Self::Begin,
-            31..35 => Self::Commit,
-            35..38 => Self::Rollback,
-            38..45 => Self::Savepoint(name),
-            45..57 if savepoints.is_empty() && random.below(10) > 0 => Self::Savepoint(name),
-            45..53 => Self::RollbackTo(name),
-            53..57 => Self::Release(name),
-            57..69 => Self::Init { sub, local },
-            69..72 => Self::InitInBlock { sub, local },
-            72..74 => Self::InitThenError { sub, local },
-            74..76 => Self::InitThenCaughtError { sub, local },
-            76..78 => Self::InitThenCommit { sub },
-            78..83 => Self::Fail(failure),
-            83..86 => Self::FailCaught(failure),
-            86..88 => Self::InitThenFailCaught { sub, failure },
-            88..90 => Self::Clear,
-            90..91 => Self::Reset,
-            91..92 => Self::ResetAll,
-            92..93 => Self::SetEmpty,
-            93..95 => Self::SetLocalEmpty,
-            95..98 => Self::DiscardAll,
-            _ => Self::Forge,
-        }
-    }
-
     /// Its SQL.
     pub fn statement(&self, tokens: &Tokens, random: &mut Random) -> String {
         let mut good = |sub: &str, local: bool| {
