@@ -55,10 +55,20 @@ bench: ## Measure, and print ratios to the alternatives
 	cargo bench --locked -p pg_jwks_core --bench core
 	target/release/bench
 
-lint: ## Check formatting and lints
+lint: ## Check formatting, lints and dependencies
 	$(POSTGRES)
 	cargo fmt --all --check
 	cargo clippy $$CARGO_FLAGS --workspace --all-targets -- -D warnings
+	cargo_deny=$$(pg_test/provision --cargo-deny)
+	advisories=https://github.com/RustSec/advisory-db
+	# Git fetches from a copy instead, if there is one.
+	copy=$$(pg_test/provision --advisories)
+	[ -z "$$copy" ] || export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0="url.file://$$copy.insteadOf" GIT_CONFIG_VALUE_0=$$advisories
+	"$$cargo_deny" fetch db || { echo "Cannot fetch $$advisories: set PG_JWKS_ADVISORIES to a .tar.gz of it." >&2; exit 1; }
+	"$$cargo_deny" --locked --workspace --features "pg_jwks/pg$$PG_MAJOR" check --hide-inclusion-graph
+	# What only the main workspace has, the fuzzing lacks.
+	"$$cargo_deny" --locked --manifest-path src/core/fuzz/Cargo.toml --config deny.toml check --hide-inclusion-graph \
+		--allow unnecessary-skip --allow unmatched-skip
 
 build: ## Build the extension
 	$(call STAGED,-p pg_jwks)
