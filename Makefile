@@ -55,10 +55,12 @@ bench: ## Measure, and print ratios to the alternatives
 	cargo bench --locked -p pg_jwks_core --bench core
 	target/release/bench
 
-lint: ## Check formatting, lints and dependencies
+lint: ## Check formatting, lints, documentation, SQL and dependencies
 	$(POSTGRES)
 	cargo fmt --all --check
 	cargo clippy $$CARGO_FLAGS --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $$CARGO_FLAGS --workspace --no-deps
+	pg_test/pgspot/check "$$(pg_test/provision --pgspot)"
 	cargo_deny=$$(pg_test/provision --cargo-deny)
 	advisories=https://github.com/RustSec/advisory-db
 	# Git fetches from a copy instead, if there is one.
