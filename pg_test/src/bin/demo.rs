@@ -1,8 +1,10 @@
 //! `make demo`: pg_jwks on a throwaway server, with a real issuer, a table under RLS and two users.
 
-use pg_test::{Alg, Cluster, Issuer, SigningKey, claims, claims_with, now, pg_error};
-use postgres::Client;
+use pg_test::{Alg, Cluster, Issuer, SigningKey, claims, claims_with, now};
 use serde_json::json;
+
+const README: &str = include_str!("../../../README.md");
+const NOTES: &str = "SELECT * FROM note";
 
 fn main() {
     println!("Starting a throwaway PostgreSQL server and an OpenID issuer ...");
@@ -15,72 +17,55 @@ fn main() {
         .setting("pg_jwks.allow_insecure_http", "on")
         .setting("shared_preload_libraries", "pg_jwks")
         .start();
-    let mut owner = cluster.client();
-    let version: String = owner.query_one("SHOW server_version", &[]).expect("server version").get(0);
-    println!("PostgreSQL {version}; issuer {}\n", issuer.url());
+    println!("PostgreSQL {}; issuer {}", cluster.major_version(), issuer.url());
 
-    const SCHEMA: &str = "
-        CREATE EXTENSION pg_jwks;
-        CREATE ROLE app LOGIN;
-        CREATE TABLE note (owner text NOT NULL DEFAULT auth.user_id(), body text);
-        ALTER TABLE note ENABLE ROW LEVEL SECURITY;
-        CREATE POLICY own_notes ON note USING (owner = auth.user_id());
-        GRANT SELECT, INSERT ON note TO app;";
-    println!("The schema:\n{SCHEMA}\n");
-    owner.batch_execute(SCHEMA).expect("schema");
+    println!("\nThe schema, as the README has it:\n\n{}", schema());
+    assert_eq!(psql(&cluster, "postgres", &[], schema()), "");
 
-    let good = |sub: &str| key.sign(&claims(issuer.url(), sub));
-    let mut app = cluster.connect("app", "postgres");
-    for (user, body) in [("alice", "water the plants"), ("bob", "buy a plane")] {
-        init(&mut app, &good(user)).expect("a good token is accepted");
-        app.execute("INSERT INTO note (body) VALUES ($1)", &[&body]).expect("insert");
+    let alice = key.sign(&claims(issuer.url(), "alice"));
+    let bob = key.sign(&claims(issuer.url(), "bob"));
+    for (token, body) in [(&alice, "water the plants"), (&bob, "buy a plane")] {
+        assert_eq!(psql(&cluster, "app", &[token], &format!("INSERT INTO note (body) VALUES ('{body}')")), "");
     }
-    for user in ["alice", "bob"] {
-        init(&mut app, &good(user)).expect("a good token is accepted");
-        println!("With {user}'s token, SELECT owner, body FROM note gives");
-        print_notes(&mut app);
-    }
-    app.execute("SELECT auth.jwt_session_clear()", &[]).expect("clear");
-    println!("Without a token it gives");
-    print_notes(&mut app);
+    let show = |what: &str, tokens: &[&str], statement: &str, expected: &[&str]| {
+        let output = psql(&cluster, "app", tokens, statement);
+        println!("{what}:\n\n{}\n", output.trim_end());
+        assert!(expected.iter().all(|part| output.contains(part)), "psql should have printed {expected:?}");
+    };
+    show("What alice sees with her token, in SELECT * FROM note", &[&alice], NOTES, &["water the plants", "(1 row)"]);
+    show("What bob sees with his", &[&bob], NOTES, &["buy a plane", "(1 row)"]);
+    show("Without a token", &[], NOTES, &["(0 rows)"]);
 
     let claimed = |change: serde_json::Value| claims_with(issuer.url(), "alice", &change);
-    let stranger = SigningKey::generate(Alg::Rs256, "key-1");
-    println!("\nWhat is refused, and how it reads:");
-    for (what, token) in [
-        ("an expired token", key.sign(&claimed(json!({ "exp": now() - 3600 })))),
-        ("a forged token", stranger.sign(&claimed(json!({})))),
-        ("a token for another application", key.sign(&claimed(json!({ "aud": "shop" })))),
-    ] {
-        let error = init(&mut app, &token).expect_err("a bad token is refused");
-        print_refusal(what, &error);
-    }
-    let forged = app.batch_execute(r#"SET pg_jwks.session = '{"sub":"bob"}'"#).expect_err("a forged SET is refused");
-    print_refusal("a forged SET", &forged);
-    println!("\nAfter all that, the session sees");
-    print_notes(&mut app);
+    let expired = key.sign(&claimed(json!({ "exp": now() - 3600 })));
+    let elsewhere = key.sign(&claimed(json!({ "aud": "shop" })));
+    let forged = SigningKey::generate(Alg::Rs256, "key-1").sign(&claimed(json!({})));
+    show("An expired token", &[&expired], "", &["JWT rejected: token expired"]);
+    show("A forged token", &[&forged], "", &["JWT rejected: signature invalid"]);
+    show("A token for another application", &[&elsewhere], "", &["JWT rejected: audience not accepted"]);
+    show("An identity without a token", &[], r#"SET pg_jwks.session = '{"sub":"bob"}'"#, &["cannot be set directly"]);
+    let planted = "INSERT INTO note VALUES ('bob', 'pay alice')";
+    show("A row in bob's name, with alice's token", &[&alice], planted, &["violates row-level security policy"]);
+    show("What alice's session sees after a refused token", &[&alice, &forged], NOTES, &["JWT rejected", "(0 rows)"]);
 }
 
-fn init(client: &mut Client, token: &str) -> Result<u64, postgres::Error> {
-    client.execute("SELECT auth.jwt_session_init($1)", &[&token])
+/// What the README has a newcomer run.
+fn schema() -> &'static str {
+    let start = README.find("CREATE EXTENSION pg_jwks;").expect("the schema of the README");
+    let length = README[start..].find("```").expect("the end of the schema");
+    &README[start..start + length]
 }
 
-fn print_notes(client: &mut Client) {
-    let rows = client.query("SELECT owner, body FROM note", &[]).expect("select");
-    for row in &rows {
-        println!("    {} | {}", row.get::<_, String>(0), row.get::<_, String>(1));
+/// What psql prints for a session of `user` that hands over the tokens one after the other, and then runs a statement.
+fn psql(cluster: &Cluster, user: &str, tokens: &[&str], statement: &str) -> String {
+    let mut command = cluster.psql();
+    command.args(["--quiet", "--username", user]);
+    for token in tokens {
+        // An application would bind the token as a parameter; psql can from 16 on.
+        let init = format!("SELECT auth.jwt_session_init('{token}')");
+        command.args(["--command", r"\o /dev/null", "--command", &init, "--command", r"\o"]);
     }
-    if rows.is_empty() {
-        println!("    no rows");
-    }
-}
-
-fn print_refusal(what: &str, error: &postgres::Error) {
-    let error = pg_error(error);
-    println!("  {what}:\n    ERROR:  {}: {}", error.sqlstate, error.message);
-    for (label, text) in [("DETAIL", error.detail), ("HINT", error.hint)] {
-        if let Some(text) = text {
-            println!("    {label}:  {text}");
-        }
-    }
+    let output = command.args(["--command", statement]).output().expect("psql runs");
+    // The statements that fail here come before those that return rows.
+    String::from_utf8([output.stderr, output.stdout].concat()).expect("psql prints UTF-8")
 }
