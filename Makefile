@@ -37,7 +37,7 @@ help: ## List the commands
 	echo "PG=18 or PG_CONFIG=/path/to/pg_config chooses the PostgreSQL."
 
 demo: ## Show the extension at work on a throwaway server
-	$(call STAGED,-p pg_jwks -p pg_test --lib --bin demo)
+	$(call STAGED,-p pg_jwks -p pg_test --no-default-features --lib --bin demo)
 	target/release/demo
 
 test: ## Run every test on a throwaway server; with PG_JWKS_LONG=1 those of load for a minute each

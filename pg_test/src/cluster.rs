@@ -4,10 +4,12 @@ mod folder;
 mod install;
 mod kept;
 mod options;
+#[cfg(feature = "drivers")]
 mod pgbouncer;
 mod running;
 mod server;
 
 pub use options::{Options, free_port};
+#[cfg(feature = "drivers")]
 pub use pgbouncer::PgBouncer;
 pub use running::{Cluster, LogMark};

@@ -14,6 +14,7 @@ use serde_json::Value;
 pub use state::{Document, Fault, Requests};
 
 use crate::keys::{SigningKey, jwks};
+#[cfg(feature = "drivers")]
 use crate::tls::Certificate;
 use state::Shared;
 
@@ -32,6 +33,7 @@ impl Issuer {
 
     /// An issuer at `https://127.0.0.1:<port>`, without keys; at
     /// `https://localhost:<port>` where the certificate is for `localhost`.
+    #[cfg(feature = "drivers")]
     pub fn start_tls(certificate: &Certificate) -> Self {
         let host = match certificate.host() {
             "localhost" => "localhost",

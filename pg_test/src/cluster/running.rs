@@ -8,6 +8,7 @@ use std::process::Command;
 use std::{io, thread};
 
 use parking_lot::Mutex;
+#[cfg(feature = "drivers")]
 use postgres::{Client, NoTls};
 
 use super::folder::Folder;
@@ -42,30 +43,6 @@ impl Cluster {
         self.port = port;
     }
 
-    /// A session of the superuser `postgres` in the database `postgres`.
-    pub fn client(&self) -> Client {
-        self.connect("postgres", "postgres")
-    }
-
-    /// A session of `user` in `db`.
-    pub fn connect(&self, user: &str, db: &str) -> Client {
-        let mut config = self.config();
-        self.try_connect(config.user(user).dbname(db))
-            .unwrap_or_else(|error| panic!("cannot connect to {db} as {user}: {error:?}"))
-    }
-
-    /// A session that may be refused; start from [`Cluster::config`].
-    pub fn try_connect(&self, config: &mut postgres::Config) -> Result<Client, postgres::Error> {
-        config.connect(NoTls)
-    }
-
-    /// How to reach this server over TCP as the superuser.
-    pub fn config(&self) -> postgres::Config {
-        let mut config = postgres::Config::new();
-        config.host(HOST).port(self.port).user("postgres").dbname("postgres");
-        config
-    }
-
     /// The address it listens on.
     pub fn host(&self) -> &str {
         HOST
@@ -94,14 +71,6 @@ impl Cluster {
     /// The process id of the postmaster; panics when the server is stopped.
     pub fn postmaster_pid(&self) -> i32 {
         self.server.lock().as_ref().expect("a running server").pid()
-    }
-
-    /// Creates a database with another encoding.
-    pub fn create_database(&self, name: &str, encoding: &str) {
-        let name = name.replace('"', "\"\"");
-        let statement =
-            format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'");
-        self.client().batch_execute(&statement).expect("CREATE DATABASE");
     }
 
     /// Writes a file into the data directory (`pg_hba.conf`, a certificate, a
@@ -189,6 +158,41 @@ impl Cluster {
         let server = Server::start(self.install.server_program("postgres"), &self.folder)?;
         *self.server.lock() = Some(server);
         Ok(())
+    }
+}
+
+#[cfg(feature = "drivers")]
+impl Cluster {
+    /// A session of the superuser `postgres` in the database `postgres`.
+    pub fn client(&self) -> Client {
+        self.connect("postgres", "postgres")
+    }
+
+    /// A session of `user` in `db`.
+    pub fn connect(&self, user: &str, db: &str) -> Client {
+        let mut config = self.config();
+        self.try_connect(config.user(user).dbname(db))
+            .unwrap_or_else(|error| panic!("cannot connect to {db} as {user}: {error:?}"))
+    }
+
+    /// A session that may be refused; start from [`Cluster::config`].
+    pub fn try_connect(&self, config: &mut postgres::Config) -> Result<Client, postgres::Error> {
+        config.connect(NoTls)
+    }
+
+    /// How to reach this server over TCP as the superuser.
+    pub fn config(&self) -> postgres::Config {
+        let mut config = postgres::Config::new();
+        config.host(HOST).port(self.port).user("postgres").dbname("postgres");
+        config
+    }
+
+    /// Creates a database with another encoding.
+    pub fn create_database(&self, name: &str, encoding: &str) {
+        let name = name.replace('"', "\"\"");
+        let statement =
+            format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'");
+        self.client().batch_execute(&statement).expect("CREATE DATABASE");
     }
 }
 
