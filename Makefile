@@ -51,7 +51,7 @@ fuzz: ## Fuzz the parsers for five minutes each
 	src/core/fuzz/smoke 300
 
 bench: ## Measure, and print ratios to the alternatives
-	$(call STAGED,--workspace)
+	$(call STAGED,--workspace --config profile.release.package.pg_test.opt-level=3)
 	cargo bench --locked -p pg_jwks_core --bench core
 	target/release/bench
 
