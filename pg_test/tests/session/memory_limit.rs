@@ -10,7 +10,7 @@ use pg_test::{Cluster, pg_error};
 
 use crate::server::*;
 
-/// A backend has several copies of a statement at some moments, and of so long a one it does not get as many.
+/// PostgreSQL makes several copies of a statement. The limits below are too low for some of so long a one.
 const STATEMENT_BYTES: usize = 70 << 20;
 
 /// What a backend may have beside what it has: from too little to read the statement, to enough to log all of it.
@@ -18,7 +18,7 @@ const HEADROOMS_MIB: [u64; 8] = [100, 120, 140, 160, 180, 200, 400, 700];
 
 const OUT_OF_MEMORY: &str = "53200";
 
-/// Where a backend that dies takes no other test with it.
+/// A server of its own: a backend that dies takes all other sessions with it.
 static SERVER: LazyLock<Cluster> = LazyLock::new(|| started(options().setting("shared_preload_libraries", "pg_jwks")));
 
 /// Limits the address space of a process to what it has and so much more.
@@ -29,7 +29,7 @@ fn limit_memory(pid: i32, headroom_mib: u64) {
     let size_kib: u64 = size.trim().trim_end_matches(" kB").parse().expect("VmSize is a number");
     let limit = (size_kib << 10) + (headroom_mib << 20);
     let owner = fs::metadata(&folder).expect("a running process");
-    // In a container, root may not do this to others. The owner may.
+    // In a container, root may lack the privilege to do this to others' processes. Their owner needs none.
     let output = Command::new("prlimit")
         .args([format!("--pid={pid}"), format!("--as={limit}:")])
         .uid(owner.uid())
@@ -39,7 +39,7 @@ fn limit_memory(pid: i32, headroom_mib: u64) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// The statement fails with `sqlstate` if there is enough memory for it.
+/// The statement must fail with `sqlstate` if there is enough memory for it, and for want of memory otherwise.
 fn assert_errors_stay_errors(statement: &str, sqlstate: &str) {
     let mut bystander = SERVER.connect("app", "app");
     let mut states = Vec::new();

@@ -70,8 +70,8 @@ pub fn find(text: &[u8]) -> Found {
     found
 }
 
-/// Hides what a message repeats of a statement that names a secret setting. `format` is the untranslated form of the
-/// message; others than those that repeat statements, their parameters or values stay. Returns the new length.
+/// Hides what a message repeats of a statement that names a secret setting, and returns the new length. `format` is the
+/// message's untranslated form; a message that repeats no statement, parameter or value stays as it is.
 pub fn hide_statement(message: &mut [u8], format: &[u8], setting: &str) -> usize {
     let Some(front) = statement_in(message, format) else { return message.len() };
     let statement = message.get_mut(front..).unwrap_or_default();
@@ -83,8 +83,8 @@ pub fn repeats_statement(format: &[u8]) -> bool {
     statement_in(&[], format).is_some()
 }
 
-/// Replaces a whole text by the name of the setting whose value may be in it, and returns the new length. Shorter texts
-/// stay: no secret is as short.
+/// Replaces a whole text by the name of the setting whose value may be in it, and returns the new length. A text that is
+/// no longer than this replacement stays: no secret is so short.
 pub fn hide(text: &mut [u8], setting: &str) -> usize {
     match text.len() > setting.len().saturating_add(2) {
         true => overwrite(text, &[b"<", setting.as_bytes(), b">"]),
@@ -112,8 +112,8 @@ fn shift(text: &mut [u8], part: Range<usize>, to: usize) -> usize {
     to.saturating_add(part.len())
 }
 
-/// The text around each of its dots: what is before it, and what begins with it. All that is sought has a dot, and
-/// other text has few.
+/// The text around each of its dots: what is before it, and what begins with it. Tokens and the names of settings have
+/// dots, and other text has few.
 fn dots(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     memchr::memchr_iter(b'.', text).filter_map(|dot| text.split_at_checked(dot))
 }
@@ -173,7 +173,7 @@ const REPEATING: [(&[u8], &[u8]); 4] =
 /// How the messages of pgaudit begin.
 const PGAUDIT: &[u8] = b"AUDIT: ";
 
-/// Where the statement begins in the message, if its format is one of those that have it. It may be too far in front.
+/// Where the statement begins in the message, or some place before it; `None` if messages of this format have none.
 fn statement_in(message: &[u8], format: &[u8]) -> Option<usize> {
     if format.starts_with(PGAUDIT) {
         return Some(PGAUDIT.len().min(message.len()));
