@@ -85,6 +85,21 @@ fn a_key_serves_the_algorithms_of_its_own_type_only() {
 }
 
 #[test]
+fn an_rsa_key_checks_a_signature_by_the_algorithm_that_the_header_names() {
+    let payload = json!({"iss": ISSUER, "aud": AUDIENCE, "exp": NOW.micros() / 1_000_000 + 300}).to_string();
+    let mut server = Server::new(&[&RSA]);
+    // One server checks all of them: what it has made of the key for one algorithm must not serve another.
+    for named in RSA.algorithms() {
+        for signed in RSA.algorithms() {
+            let header = json!({"alg": named, "kid": RSA.kid}).to_string();
+            let token = compact(&RSA, signed, header.as_bytes(), payload.as_bytes());
+            let expected = if named == signed { None } else { Some(Reason::SignatureInvalid) };
+            assert_eq!(server.verify(token).err(), expected, "{named} {signed}");
+        }
+    }
+}
+
+#[test]
 fn the_publishers_binding_of_a_key_to_an_algorithm_holds() {
     let mut jwk = RSA.jwk();
     jwk["alg"] = json!("RS256");
