@@ -158,20 +158,24 @@ fn settings_of_other_pages(cluster: &Cluster, key: &SigningKey) {
     }
 }
 
+#[test]
+#[cfg_attr(not(before_pg18), ignore = "PostgreSQL has OAuth logins from version 18 on")]
+fn the_login_is_refused_before_postgresql_18() {
+    let cluster = server();
+    run(&cluster, "CREATE EXTENSION pg_jwks");
+    let path = cluster.write_file("login.sql", &blocks("docs/login.md", "Setting it up", "sql")[0]);
+    let refused = cluster.run_sql_file("postgres", "app", path).expect_err("no OAuth before PostgreSQL 18");
+    assert!(refused.contains("unrecognized configuration parameter \"oauth_validator_libraries\""), "{refused}");
+}
+
 /// The lines of `pg_hba.conf` but for TLS, on a server that would let everybody else in.
 #[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn the_login_works_from_postgresql_18_on() {
     let cluster = server();
     let key = SigningKey::generate(Alg::Es256, "documents");
     run(&cluster, "CREATE EXTENSION pg_jwks");
-    let settings = &blocks("docs/login.md", "Setting it up", "sql")[0];
-    if cluster.major_version() < 18 {
-        let path = cluster.write_file("login.sql", settings);
-        let refused = cluster.run_sql_file("postgres", "app", path).expect_err("no OAuth before PostgreSQL 18");
-        assert!(refused.contains("unrecognized configuration parameter \"oauth_validator_libraries\""), "{refused}");
-        return;
-    }
-    run(&cluster, settings);
+    run(&cluster, &blocks("docs/login.md", "Setting it up", "sql")[0]);
     let hba = &blocks("docs/login.md", "Setting it up", "")[0];
     assert!(hba.contains("hostssl ") && hba.contains("peer"), "{hba}");
     let hba = hba.replace("hostssl ", "host    ");
