@@ -53,7 +53,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
     // SAFETY: the caller passes NULL or C strings, which live as long as the authentication.
     let text = |text: *const c_char| unsafe { text.as_ref().map_or(c"", |first| CStr::from_ptr(first)) };
     let (issuer, scope) = (text(issuer).to_string_lossy(), text(scope).to_string_lossy());
-    let login = Login {
+    let login = LoginRequest {
         token: text(token).to_bytes(),
         role: text(role),
         line: HbaLine { issuer: &issuer, scope: &scope, delegates_mapping },
@@ -122,7 +122,7 @@ fn log_refused_login(user: &str, rejection: Rejection) {
 }
 
 /// A request to log in.
-struct Login<'a> {
+struct LoginRequest<'a> {
     token: &'a [u8],
     role: &'a CStr,
     line: HbaLine<'a>,
@@ -134,7 +134,7 @@ struct Decision {
     outcome: Result<Arc<VerifiedClaims>, Rejection>,
 }
 
-impl Login<'_> {
+impl LoginRequest<'_> {
     fn decide(&self) -> Decision {
         let settings = settings::current();
         let mut authn_id = None;
