@@ -73,6 +73,8 @@ fn fifty_cancelled_fetches_leave_no_thread_and_no_file() {
     client.batch_execute(&format!("LOAD 'pg_jwks'; SET {}", assignment("issuer", issuer.url()))).expect("SET");
     let pid = pid(&mut client);
     init(&mut client, &token(&key, issuer.url())).expect("a good token");
+    // The thread that fetched may end a moment after the login.
+    threads_come_back_to(pid, 1);
     let before = resources(pid);
     issuer.set_fault(Fault::Hang);
     issuer.reset_requests();
