@@ -48,7 +48,7 @@ impl Fetching {
         let (done, signal) = UnixStream::pair()?;
         done.set_nonblocking(true)?;
         // PostgreSQL's signal handlers must run on the backend's own thread. The new one inherits this mask.
-        let _blocked = SignalsBlocked::new();
+        let _blocked = block_signals();
         thread::Builder::new().name("pg_jwks fetch".into()).spawn(move || {
             // The socket closes when this ends, also by a panic, and that is what the backend waits for.
             let _signal = signal;
@@ -119,29 +119,20 @@ impl Readiness {
     }
 }
 
-/// All signals are blocked on this thread while this lives.
-struct SignalsBlocked(libc::sigset_t);
-
-impl SignalsBlocked {
-    fn new() -> Self {
-        // SAFETY: a set is plain bits, for which all zero is a value. Each call gets pointers to sets that live until it
-        // returns, and keeps none of them.
-        unsafe {
-            let mut all: libc::sigset_t = mem::zeroed();
-            let mut before: libc::sigset_t = mem::zeroed();
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-            Self(before)
-        }
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        // SAFETY: the set is the mask that this thread had in `new`, and lives until the call returns. The NULL says that
-        // nobody wants the former mask.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut());
-        }
-    }
+/// Blocks all signals on this thread for as long as the result lives.
+fn block_signals() -> impl Drop {
+    // SAFETY: a set is plain bits, for which all zero is a value. Each call gets pointers to sets that live until it
+    // returns, and keeps none of them.
+    let before = unsafe {
+        let mut all: libc::sigset_t = mem::zeroed();
+        let mut before: libc::sigset_t = mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        before
+    };
+    // SAFETY: the set is the mask that this thread had before, and lives until the call returns. The NULL says that
+    // nobody wants the former mask.
+    scopeguard::guard(before, |before| unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
+    })
 }

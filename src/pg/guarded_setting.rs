@@ -124,15 +124,11 @@ impl<G: Guard> GuardedSetting<G> {
 
     /// Calls `assign` while the check hook lets this value pass.
     fn while_pending(&self, value: CString, extra: G::Extra, assign: impl FnOnce(&CStr)) {
-        /// Whatever ends its scope, an error included, nothing passes any more.
-        struct Closing<'a, E>(&'a RefCell<Option<(CString, E)>>);
-        impl<E> Drop for Closing<'_, E> {
-            fn drop(&mut self) {
-                self.0.replace(None);
-            }
-        }
         self.pending.replace(Some((value.clone(), extra)));
-        let _closing = Closing(&self.pending);
+        // Whatever ends this scope, an error included, nothing passes any more.
+        scopeguard::defer! {
+            self.pending.replace(None);
+        }
         assign(&value);
     }
 
