@@ -9,6 +9,7 @@ pub mod error;
 pub mod guarded_setting;
 pub mod hook;
 pub mod jsonb;
+pub mod privilege;
 pub mod process;
 pub mod setting;
 pub mod transaction;

@@ -4,6 +4,8 @@ pub mod certificates;
 mod check;
 mod generation;
 mod kinds;
+mod records;
+mod setter;
 mod snapshot;
 mod table;
 mod unapplied;
@@ -16,6 +18,7 @@ use pgrx::pg_sys;
 use table::TABLE;
 
 pub use generation::generation;
+pub use setter::answerable_for_tenant_lookup;
 pub use snapshot::{Network, Settings, current};
 pub use words::{AuditLog, OnExpiry, SessionScope};
 

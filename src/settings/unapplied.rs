@@ -5,10 +5,10 @@
 //! rule, than the administrator meant. So nothing may be verified while such a default is in force.
 
 use std::cell::RefCell;
-use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::records::{self, each};
 use crate::pg::backend_local::BackendLocal;
 
 /// Their names.
@@ -37,39 +37,10 @@ pub fn unapplied() -> Option<String> {
 fn names(choose: impl Fn(&pg_sys::config_generic) -> bool) -> Vec<String> {
     let mut names = Vec::new();
     each(|setting| {
-        // SAFETY: guc.c gives each setting a name, a C string that lives as long as the setting.
-        let name = unsafe { CStr::from_ptr(setting.name) };
-        // PostgreSQL ignores the case of names, and until they are defined keeps them as somebody spelt them first.
-        let name = name.to_string_lossy().to_ascii_lowercase();
+        let name = records::name(setting);
         if name.starts_with("pg_jwks.") && choose(setting) {
             names.push(name);
         }
     });
     names
-}
-
-#[cfg(any(feature = "pg14", feature = "pg15"))]
-fn each(mut visit: impl FnMut(&pg_sys::config_generic)) {
-    // SAFETY: guc.c's array has this many pointers to settings. No setting is defined or dropped while `visit` looks at
-    // one.
-    unsafe {
-        let variables = pg_sys::get_guc_variables();
-        for index in 0..usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0) {
-            visit(&**variables.add(index));
-        }
-    }
-}
-
-#[cfg(not(any(feature = "pg14", feature = "pg15")))]
-fn each(mut visit: impl FnMut(&pg_sys::config_generic)) {
-    // SAFETY: guc.c makes an array of this many pointers to settings, and leaves the array to its caller. No setting is
-    // defined or dropped while `visit` looks at one.
-    unsafe {
-        let mut count = 0;
-        let variables = pg_sys::get_guc_variables(&mut count);
-        for index in 0..usize::try_from(count).unwrap_or(0) {
-            visit(&**variables.add(index));
-        }
-        pg_sys::pfree(variables.cast());
-    }
 }

@@ -1,13 +1,29 @@
 //! Reading a table as its owner, as PostgreSQL's own checks of foreign keys do.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::{SECURITY_LOCAL_USERID_CHANGE, SECURITY_NOFORCE_RLS, SECURITY_RESTRICTED_OPERATION};
 
 use crate::pg::setting::NestLevel;
 use crate::pg::user::current_user;
 
+/// What a value's text depends on besides the value, and how it is written while a table is read: an identifier must not
+/// be spelt as the session likes.
+const SPELLING: [(&CStr, &CStr); 8] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"bytea_output", c"hex"),
+    (c"DateStyle", c"ISO, MDY"),
+    (c"extra_float_digits", c"1"),
+    (c"IntervalStyle", c"postgres"),
+    (c"lc_monetary", c"C"),
+    (c"quote_all_identifiers", c"off"),
+    (c"TimeZone", c"UTC"),
+];
+
 /// While this lives, the user is another one, whom the policies of the user's own tables do not bind, FORCE ROW LEVEL
-/// SECURITY or not. Names without schema are those of the system, whatever the session's search_path.
+/// SECURITY or not. Names without schema are those of the system, whatever the session's search_path, and values are
+/// spelt alike in all sessions.
 #[must_use]
 pub struct AsOwner {
     _user: UserChange,
@@ -19,11 +35,13 @@ impl AsOwner {
     pub fn enter(owner: pg_sys::Oid) -> Self {
         let user = UserChange::to(owner);
         let settings = NestLevel::begin();
-        settings.assign(c"search_path", c"pg_catalog, pg_temp");
+        for (name, value) in SPELLING {
+            settings.assign(name, value);
+        }
         Self { _user: user, settings }
     }
 
-    /// Goes back to the former user and search_path. After an error the end of the transaction does the latter.
+    /// Goes back to the former user and settings. After an error the end of the transaction does the latter.
     pub fn leave(self) {
         self.settings.end();
     }

@@ -12,6 +12,7 @@ use crate::pg::datum::text_datum;
 /// A column and how it is compared.
 #[derive(Clone)]
 pub struct Column {
+    number: pg_sys::AttrNumber,
     name: String,
     comparison: Comparison,
 }
@@ -43,12 +44,12 @@ impl Column {
         let missing = || format!("It has no column {}.", quoted(name));
         let catalogue_name = CString::new(name).map_err(|_| missing())?;
         // SAFETY: the name is a C string, and the relation is locked. The entry of the type cache stays.
-        let comparison = unsafe {
+        let (number, comparison) = unsafe {
             let number = pg_sys::get_attnum(relation, catalogue_name.as_ptr());
             if number <= 0 {
                 return Err(missing());
             }
-            match pg_sys::getBaseType(pg_sys::get_atttype(relation, number)) {
+            let comparison = match pg_sys::getBaseType(pg_sys::get_atttype(relation, number)) {
                 pg_sys::INT2OID => Comparison::Smallint,
                 pg_sys::INT4OID => Comparison::Integer,
                 pg_sys::INT8OID => Comparison::Bigint,
@@ -61,9 +62,15 @@ impl Column {
                     }
                 }
                 _ => Comparison::OnlyText,
-            }
+            };
+            (number, comparison)
         };
-        Ok(Self { name: format!("t.{}", quoted(name)), comparison })
+        Ok(Self { number, name: format!("t.{}", quoted(name)), comparison })
+    }
+
+    /// Its number in the table.
+    pub fn number(&self) -> pg_sys::AttrNumber {
+        self.number
     }
 
     /// The column's text form, for the result of a query.

@@ -7,15 +7,34 @@ use crate::pg::error::raise;
 
 /// Raises 55000, or 42501 for lack of a right, if memberships cannot be read. The problem is a full sentence.
 pub fn raise_no_lookup(sqlstate: PgSqlErrorCode, table: &MembershipTable, problem: String) -> ! {
-    raise(
-        sqlstate,
-        format!("membership table {table} cannot be read"),
-        problem,
-        Some(
-            "Set pg_jwks.tenant_lookup to a table and its user and tenant columns, or pg_jwks.tenant_claim to a claim."
-                .into(),
-        ),
+    let hint =
+        "Set pg_jwks.tenant_lookup to a table and its user and tenant columns, or pg_jwks.tenant_claim to a claim.";
+    raise_unreadable(sqlstate, table, problem, hint)
+}
+
+/// Raises 55000 if it is not certain that the owner of the table is meant to say which tenants there are.
+pub fn raise_untrusted_owner(table: &MembershipTable, owner: &str) -> ! {
+    raise_unreadable(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        table,
+        format!("Its owner \"{owner}\" has neither the rights of the schema's nor of the database's owner."),
+        "If pg_jwks.tenant_lookup means this table, make the schema belong to its owner, or GRANT that role CREATE ON \
+         SCHEMA with the grant option.",
     )
+}
+
+/// Raises 55000 if reading the table would run what is neither the system's nor a superuser's nor its owner's.
+pub fn raise_code_of_others(table: &MembershipTable, object: &str) -> ! {
+    raise_unreadable(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        table,
+        format!("Reading it uses the {object} of another role, which would act as the table's owner."),
+        "Use types and functions of the table's owner or of a superuser, or set pg_jwks.tenant_lookup to another table.",
+    )
+}
+
+fn raise_unreadable(sqlstate: PgSqlErrorCode, table: &MembershipTable, problem: String, hint: &str) -> ! {
+    raise(sqlstate, format!("membership table {table} cannot be read"), problem, Some(hint.into()))
 }
 
 /// Raises 55000 if the settings no longer know the issuer of the identity, and so not where its tenants are.

@@ -11,7 +11,7 @@ use pgrx::{FromDatum, PgTryBuilder, pg_sys};
 
 use super::as_owner::AsOwner;
 use super::column::Column;
-use super::error;
+use super::{authority, error, own_code};
 use crate::pg::backend_local::BackendLocal;
 
 /// A tenant's identifier as text of the database.
@@ -36,15 +36,21 @@ static WATCHING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 static LOOKING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 
 /// The tenants of the user with this `sub`, each once, in the order of their bytes; or the one of them that is `only`.
-/// Raises 55000 if the table cannot be used, 42501 if its owner may not read it.
+/// Raises 55000 if the table cannot be used, 42501 if its owner, or who has named it, may not read it.
 pub fn tenants(table: &MembershipTable, sub: Option<&[u8]>, only: Option<&[u8]>) -> Vec<Tenant> {
     let _looking = Looking::begin(table);
     let owner = owner_of_found(table);
+    let (relation, columns) = FOUND.with_borrow(|found| match found {
+        Some(found) => (found.relation, [found.user.number(), found.tenant.number()]),
+        None => unreachable!("it was found"),
+    });
+    authority::require_of_owner(table, relation, owner);
+    authority::require_of_setter(table, relation, &columns);
     let Some(sub) = sub else { return Vec::new() };
     let mut tenants = PgTryBuilder::new(|| {
-        let owner = AsOwner::enter(owner);
-        let tenants = read(sub, only);
-        owner.leave();
+        let as_owner = AsOwner::enter(owner);
+        let tenants = read(table, owner, sub, only);
+        as_owner.leave();
         tenants
     })
     .catch_when(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, |error| match error {
@@ -185,8 +191,9 @@ extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
     STALE.set(true);
 }
 
-/// Reads the tenants of a user from `FOUND`, or the one of them that is `only`.
-fn read(sub: &[u8], only: Option<&[u8]>) -> Vec<Tenant> {
+/// Reads the tenants of a user from `FOUND`, or the one of them that is `only`; the user must be `owner`. Raises 55000 if
+/// anything but the table's rows would be somebody else's.
+fn read(table: &MembershipTable, owner: pg_sys::Oid, sub: &[u8], only: Option<&[u8]>) -> Vec<Tenant> {
     // SAFETY: SPI is used as documented: between connecting and finishing, with parameters of the plan's types in SPI's
     // memory context; what is read is copied. An error ends the (sub)transaction, and the connection with it.
     unsafe {
@@ -199,6 +206,9 @@ fn read(sub: &[u8], only: Option<&[u8]>) -> Vec<Tenant> {
         let tenants = match parameters(sub, only) {
             Some(mut parameters) => {
                 let plan = plan(only.is_some());
+                if let Some(object) = own_code::of_others(plan, owner) {
+                    error::raise_code_of_others(table, &object);
+                }
                 let all_or_one = only.is_some().into();
                 pg_sys::SPI_execute_plan(plan, parameters.as_mut_ptr(), ptr::null(), true, all_or_one);
                 rows()

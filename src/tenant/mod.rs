@@ -2,11 +2,13 @@
 //! membership table (`pg_jwks.tenant_lookup`).
 
 mod as_owner;
+mod authority;
 mod choice;
 mod column;
 pub mod dependencies;
 pub mod error;
 mod lookup;
+mod own_code;
 
 use std::cell::RefCell;
 use std::rc::Rc;

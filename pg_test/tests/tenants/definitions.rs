@@ -6,19 +6,13 @@ use postgres::Client;
 
 /// Each reader must name the setting.
 #[track_caller]
-fn no_lookup(client: &mut Client, sqlstate: &str, detail: &str) {
+pub fn no_lookup(client: &mut Client, sqlstate: &str, detail: &str) {
     let error: PgError = all_fail(client, sqlstate);
     assert!(error.message.starts_with("membership table ") && error.message.ends_with(" cannot be read"), "{error:?}");
     assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("pg_jwks.tenant_lookup")), "{error:?}");
     assert!(error.detail.as_ref().is_some_and(|text| text.contains(detail)), "{error:?}");
     assert_eq!(refused(client, "SELECT auth.tenant_ids()").sqlstate, sqlstate);
     assert_eq!(refused(client, &format!("SELECT auth.set_tenant('{RED}')")).sqlstate, sqlstate);
-}
-
-fn alice(database: &Database) -> Client {
-    let mut client = database.app();
-    init(&mut client, ALICE);
-    client
 }
 
 #[test]
@@ -55,7 +49,10 @@ fn nobody_but_the_owner_needs_a_right() {
     no_lookup(&mut client, "42501", "permission denied for table users");
     run(&mut dba, "GRANT SELECT ON users TO dba");
     assert_eq!(notes(&mut client), [1, 3]);
-    run(&mut database.superuser(), "ALTER TABLE users OWNER TO other");
+    run(
+        &mut database.superuser(),
+        "GRANT CREATE ON SCHEMA public TO other WITH GRANT OPTION; ALTER TABLE users OWNER TO other",
+    );
     assert_eq!(notes(&mut client), [1, 3]);
     // After an error the session's user is the one before.
     run(&mut database.superuser(), "REVOKE ALL ON users FROM other");

@@ -2,11 +2,14 @@
 
 mod server;
 
+mod authority;
 mod choice;
 mod claims;
 mod definitions;
 mod encodings;
 mod lookup;
 mod once;
+mod others_code;
 mod parallel;
+mod spelling;
 mod types;

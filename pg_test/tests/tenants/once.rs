@@ -217,3 +217,22 @@ fn memory_does_not_grow() {
         ),
     );
 }
+
+/// An open cursor: a bare call follows the identity, one in a SELECT of its own keeps what it found first.
+#[test]
+fn a_cursor_follows_the_identity_in_bare_calls_only() {
+    let schema = format!(
+        "{USUAL} CREATE POLICY wrapped ON note TO other USING (tenant_id = (SELECT get_current_user_tenant_id()));
+         DROP POLICY own ON note; CREATE POLICY own ON note TO app USING (tenant_id = get_current_user_tenant_id())"
+    );
+    let database = Database::new("once_cursor_forms", &schema);
+    for (role, rest) in [("app", &[2, 4][..]), ("other", &[3])] {
+        let mut client = SERVER.connect(role, database.name());
+        init(&mut client, ALICE);
+        run(&mut client, "BEGIN; DECLARE c CURSOR FOR SELECT id FROM note");
+        assert_eq!(value::<i32>(&mut client, "FETCH c"), 1, "{role}");
+        init(&mut client, BOB);
+        let later: Vec<i32> = client.query("FETCH ALL c", &[]).expect("rows").iter().map(|row| row.get(0)).collect();
+        assert_eq!(later, rest, "{role}");
+    }
+}

@@ -30,7 +30,7 @@ pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
         .connect("postgres", "template1")
         .batch_execute(
             "CREATE EXTENSION pg_jwks; CREATE ROLE app LOGIN; CREATE ROLE other LOGIN; CREATE ROLE dba LOGIN;
-             GRANT ALL ON SCHEMA public TO dba",
+             CREATE ROLE mallory LOGIN; GRANT ALL ON SCHEMA public TO dba WITH GRANT OPTION; GRANT CREATE ON SCHEMA public TO mallory",
         )
         .expect("the template");
     cluster
@@ -74,7 +74,7 @@ impl Database {
     /// One in another encoding than UTF-8.
     pub fn encoded(name: &str, encoding: &str, schema: &str) -> Self {
         SERVER.create_database(name, encoding);
-        let create = "CREATE EXTENSION pg_jwks; GRANT ALL ON SCHEMA public TO dba";
+        let create = "CREATE EXTENSION pg_jwks; GRANT ALL ON SCHEMA public TO dba WITH GRANT OPTION";
         SERVER.connect("postgres", name).batch_execute(create).expect("CREATE EXTENSION");
         Self::of(name, schema)
     }
@@ -103,6 +103,11 @@ impl Database {
     /// A session of the owner of the tables.
     pub fn dba(&self) -> Client {
         SERVER.connect("dba", &self.name)
+    }
+
+    /// A session of a role that may create in schema public.
+    pub fn mallory(&self) -> Client {
+        SERVER.connect("mallory", &self.name)
     }
 
     /// A session of the superuser.
@@ -134,6 +139,13 @@ pub fn init_with(client: &mut Client, more: Value) {
 /// Makes `sub` the session's identity.
 pub fn init(client: &mut Client, sub: &str) {
     init_with(client, json!({ "sub": sub }));
+}
+
+/// A session of alice, as role `app`.
+pub fn alice(database: &Database) -> Client {
+    let mut client = database.app();
+    init(&mut client, ALICE);
+    client
 }
 
 /// The current tenant as text.

@@ -12,9 +12,12 @@ pub struct MembershipTable {
     pub tenant_column: String,
 }
 
+/// Schemas of the system, whose tables can hold secrets and never memberships.
+const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "pg_toast"];
+
 impl MembershipTable {
-    /// Parses `public.users (id, tenant_id)`; identifiers as in SQL, the schema always given. The error is a full
-    /// sentence.
+    /// Parses `public.users (id, tenant_id)`; identifiers as in SQL, the schema always given and not one of the system.
+    /// The error is a full sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let problem = || "The value is not of the form schema.table (user_column, tenant_column).".to_string();
         let mut rest = text;
@@ -25,6 +28,9 @@ impl MembershipTable {
             rest = tail.trim_start().strip_prefix(after).ok_or_else(problem)?;
         }
         match (rest.trim().is_empty(), <[String; 4]>::try_from(names)) {
+            (true, Ok([schema, _, _, _])) if SYSTEM_SCHEMAS.contains(&&*schema) => {
+                Err(format!("The schema {schema} is the system's, and has no table of memberships."))
+            }
             (true, Ok([schema, table, user_column, tenant_column])) => {
                 Ok(Self { schema, table, user_column, tenant_column })
             }
@@ -107,6 +113,11 @@ mod tests {
             "public.\"users (id, tenant_id)",
             "1.users (id, tenant_id)",
             "a.b.users (id, tenant_id)",
+            "pg_catalog.pg_authid (rolconnlimit, rolpassword)",
+            "PG_CATALOG.pg_authid (rolname, rolpassword)",
+            "\"pg_catalog\".pg_authid (rolname, rolpassword)",
+            "information_schema.tables (table_schema, table_name)",
+            "pg_toast.pg_toast_1262 (chunk_id, chunk_data)",
         ] {
             assert!(MembershipTable::parse(bad).is_err(), "{bad}");
         }
