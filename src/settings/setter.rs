@@ -18,8 +18,8 @@ use crate::pg::privilege::database_owner;
 /// superuser has, or nobody.
 ///
 /// A session's own SET tells the role. ALTER DATABASE and ALTER ROLE do not, so if anybody has been granted the setting,
-/// the database's owner answers for the one and the role that logged in for the other: nobody else without more rights can
-/// use these statements.
+/// the database's owner answers for the one and the role that logged in for the other: whoever else can use these
+/// statements has their rights, or can have them.
 #[cfg(not(feature = "pg14"))]
 pub fn answerable_for_tenant_lookup() -> Option<pg_sys::Oid> {
     use pg_sys::GucSource::{PGC_S_DATABASE, PGC_S_DATABASE_USER, PGC_S_GLOBAL, PGC_S_USER};

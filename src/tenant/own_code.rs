@@ -29,7 +29,8 @@ pub unsafe fn of_others(plan: pg_sys::SPIPlanPtr, owner: pg_sys::Oid) -> Option<
         let source: *mut pg_sys::CachedPlanSource = cells(pg_sys::SPI_plan_get_plan_sources(plan))[0].ptr_value.cast();
         // Analyses the query again if something in it has changed, as execution would.
         pg_sys::CachedPlanGetTargetList(source, ptr::null_mut());
-        walk((*source).query_list.cast(), (&raw mut search).cast());
+        let (queries, context) = ((*source).query_list.cast(), (&raw mut search).cast());
+        pg_sys::query_or_expression_tree_walker(queries, Some(walk), context, 0);
     }
     search.found
 }
@@ -88,27 +89,27 @@ fn is_of_the_system(object: pg_sys::Oid) -> bool {
 ///
 /// # Safety
 ///
-/// A node of an analysed query or NULL, and the [`Search`].
+/// PostgreSQL must call this, as it may raise, with a node of an analysed query or NULL, and the [`Search`].
 unsafe extern "C-unwind" fn walk(node: *mut pg_sys::Node, search: *mut c_void) -> bool {
     if node.is_null() {
         return false;
     }
     // SAFETY: PostgreSQL passes on what `of_others` gave it, or a part of that, and expects errors here.
     unsafe {
-        match (*node).type_ {
+        pgrx_extern_c_guard(|| match (*node).type_ {
             NodeTag::T_Query => pg_sys::query_tree_walker(node.cast(), Some(walk), search, 0),
             tag => {
-                pgrx_extern_c_guard(|| has_type_of_others(node, tag, &mut *search.cast()))
+                has_type_of_others(node, tag, &mut *search.cast())
                     || pg_sys::check_functions_in_node(node, Some(is_function_of_others), search)
                     || pg_sys::expression_tree_walker(node, Some(walk), search)
             }
-        }
+        })
     }
 }
 
 /// # Safety
 ///
-/// `search` must be the [`Search`].
+/// PostgreSQL must call this, as it may raise, with the [`Search`].
 unsafe extern "C-unwind" fn is_function_of_others(function: pg_sys::Oid, search: *mut c_void) -> bool {
     // SAFETY: PostgreSQL passes on what `walk` gave it, and expects errors here.
     unsafe { pgrx_extern_c_guard(|| (*search.cast::<Search>()).finds_function(function)) }

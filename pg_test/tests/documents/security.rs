@@ -1,8 +1,9 @@
-//! What SECURITY.md says of owners.
+//! What SECURITY.md says of owners, and of roles with GRANT SET.
 
+use pg_test::documents::Page;
 use pg_test::sql::refused;
 
-use crate::server::{database_of, strings};
+use crate::server::{database_of, session, strings};
 
 #[test]
 fn an_owner_of_the_database_owns_its_schema_auth_but_neither_its_functions_nor_the_settings() {
@@ -20,4 +21,16 @@ fn an_owner_of_the_database_owns_its_schema_auth_but_neither_its_functions_nor_t
     ] {
         assert_eq!(refused(&mut owner, statement).sqlstate, "42501", "{statement}");
     }
+}
+
+#[test]
+fn each_setting_that_can_be_granted_is_in_the_table_of_what_it_gives() {
+    let table = Page::of_repository("SECURITY.md").table("A role with GRANT SET", "SET on");
+    let mut documented: Vec<_> = table
+        .iter()
+        .flat_map(|row| row[0].split(", ").map(|name| format!("pg_jwks.{}", name.trim_matches('`'))))
+        .collect();
+    documented.sort_unstable();
+    let query = "SELECT name FROM pg_settings WHERE name LIKE 'pg\\_jwks.%' AND context = 'superuser' ORDER BY name COLLATE \"C\"";
+    assert_eq!(documented, strings(&mut session(), query));
 }
