@@ -95,9 +95,7 @@ fn with_secrets(name: &str) -> Database {
          CREATE VIEW shown AS TABLE secret"
     );
     let database = Database::new(name, "");
-    if SERVER.major_version() >= 15 {
-        run(&mut database.superuser(), &secrets);
-    }
+    run(&mut database.superuser(), &secrets);
     database
 }
 
@@ -106,12 +104,8 @@ fn names_secret(client: &mut Client, relation: &str) {
     init(client, ALICE);
 }
 
-/// Before PostgreSQL 15 nobody can be granted a setting.
 #[test]
 fn who_is_granted_the_setting_reads_only_what_it_may_select() {
-    if SERVER.major_version() < 15 {
-        return;
-    }
     let database = with_secrets("setter");
     let mut superuser = database.superuser();
     let mut setter = SERVER.connect("setter", database.name());
@@ -146,9 +140,6 @@ fn who_is_granted_the_setting_reads_only_what_it_may_select() {
 /// PostgreSQL does not say who has used ALTER ROLE or ALTER DATABASE.
 #[test]
 fn no_form_of_set_reads_more() {
-    if SERVER.major_version() < 15 {
-        return;
-    }
     let database = with_secrets("indirect");
     let mut superuser = database.superuser();
     let session = || {
