@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pg_jwks_core::jose::presented::Presented;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::prelude::*;
@@ -32,7 +33,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     match admitted {
         Err(rejection) => {
             counters().count_rejected(rejection.reason);
-            audit::rejected(&rejection, now());
+            audit::rejected(&rejection, Presented::of(token.unwrap_or_default()), now());
             error::raise_rejection(rejection)
         }
         Ok(claims) => {

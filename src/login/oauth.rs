@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 
+use pg_jwks_core::jose::presented::Presented;
 use pg_jwks_core::policy::login::{DatabaseRole, HbaLine, authn_id, check_database_role};
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::VerifiedClaims;
@@ -65,13 +66,14 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
         unsafe { *authn_id = pg_sys::pstrdup(name.as_ptr()) };
     }
     let user = login.role.to_string_lossy();
+    let token = Presented::of(login.token);
     match decision.outcome {
         Ok(claims) => {
-            ADMITTED.set(Some(Admitted { claims, user: user.into_owned() }));
+            ADMITTED.set(Some(Admitted { claims, token, user: user.into_owned() }));
             true
         }
         Err(rejection) => {
-            refuse(&user, rejection);
+            refuse(&user, token, rejection);
             false
         }
     }
@@ -80,6 +82,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
 /// A token that may log in, as far as this library decides.
 struct Admitted {
     claims: Arc<VerifiedClaims>,
+    token: Presented,
     user: String,
 }
 
@@ -89,7 +92,7 @@ static ADMITTED: BackendLocal<RefCell<Option<Admitted>>> = BackendLocal::new(Ref
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) {
-    let Some(Admitted { claims, user }) = ADMITTED.take() else { return };
+    let Some(Admitted { claims, token, user }) = ADMITTED.take() else { return };
     match is_authenticated {
         true => {
             session::log_in(&claims, read_only::is_claimed(&claims, &settings::current()));
@@ -99,14 +102,14 @@ pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) 
         false => {
             let detail = "Whom the token names may not have the requested role.";
             let hint = "Check pg_jwks.authn_claim, and the map in pg_ident.conf.";
-            refuse(&user, Rejection::new(Reason::RoleNotAccepted, detail).hint(hint));
+            refuse(&user, token, Rejection::new(Reason::RoleNotAccepted, detail).hint(hint));
         }
     }
 }
 
-fn refuse(user: &str, rejection: Rejection) {
+fn refuse(user: &str, token: Presented, rejection: Rejection) {
     counters().count_rejected(rejection.reason);
-    audit::login_rejected(&rejection, now(), user);
+    audit::login_rejected(&rejection, token, now(), user);
     log_refused_login(user, rejection);
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use pgrx::pg_sys;
+use pgrx::{Inet, direct_function_call, pg_sys};
 
 /// The current user, and what it is restricted in: `SECURITY_LOCAL_USERID_CHANGE` and others (miscadmin.h), 0 outside of
 /// SECURITY DEFINER functions and the like.
@@ -33,4 +33,22 @@ pub fn role_named(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: a C string. A role that does not exist gives an invalid OID.
     let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
     (role != pg_sys::InvalidOid).then_some(role)
+}
+
+/// The OID of the session user.
+pub fn session_user() -> pg_sys::Oid {
+    // SAFETY: reads a variable.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
+/// Where the client of this session is: its address, or `[local]` for a socket of the machine, as in `log_line_prefix`.
+/// `None` in a process without client.
+pub fn client_address() -> Option<String> {
+    // SAFETY: reads a variable.
+    if unsafe { pg_sys::MyProcPort.is_null() } {
+        return None;
+    }
+    // SAFETY: the function takes no argument and reads the port, which is there.
+    let address = unsafe { direct_function_call::<Inet>(pg_sys::inet_client_addr, &[]) };
+    Some(address.map_or_else(|| "[local]".to_owned(), |address| address.0))
 }

@@ -1,44 +1,52 @@
 //! The audit log: one structured line for each decision about a token, never the token.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+#[cfg(feature = "pg18")]
+use std::ffi::CString;
 
+use pg_jwks_core::claims::ClaimSet;
+use pg_jwks_core::jose::presented::Presented;
+use pg_jwks_core::json::ascii_escaped;
+use pg_jwks_core::redaction;
 use pg_jwks_core::rejection::Rejection;
 use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verification::verify::VerifiedClaims;
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-use super::counters::{count, counters};
-use crate::pg::user::session_user_name;
+use super::counters::counters;
+use super::log;
+#[cfg(feature = "pg18")]
+use crate::pg::user::role_named;
+use crate::pg::user::{client_address, session_user, session_user_name};
 use crate::settings::{self, AuditLog};
 
-/// Lines about rejections in one second, for the cluster: a flood of bad tokens must not fill the disk.
-const REJECTIONS_PER_SECOND: u64 = 10;
-
 /// Logs an acceptance, with the claims that `pg_jwks.audit_claims` names.
-pub fn accepted(claims: &VerifiedClaims) {
+pub fn accepted(claims: &ClaimSet) {
     write_accepted(claims, session_user_name);
 }
 
 /// Logs that a token may log in as `user`, in the same way.
 #[cfg(feature = "pg18")]
-pub fn login_accepted(claims: &VerifiedClaims, user: &str) {
+pub fn login_accepted(claims: &ClaimSet, user: &str) {
     write_accepted(claims, || Some(user.to_owned()));
 }
 
-/// Logs a rejection. Claims of a token that was not accepted are not facts, so none is logged.
-pub fn rejected(rejection: &Rejection, now: Timestamp) {
-    write_rejected(rejection, now, session_user_name);
+/// Logs a rejection, with what the token says of its origin. Other claims of a token that was not accepted are not
+/// facts either, and need not be known to find its sender, so none is logged.
+pub fn rejected(rejection: &Rejection, token: Presented, now: Timestamp) {
+    write_rejected(rejection, token, now, session_user(), session_user_name);
 }
 
 /// Logs that a token may not log in as `user`, in the same way.
 #[cfg(feature = "pg18")]
-pub fn login_rejected(rejection: &Rejection, now: Timestamp, user: &str) {
-    write_rejected(rejection, now, || Some(user.to_owned()));
+pub fn login_rejected(rejection: &Rejection, token: Presented, now: Timestamp, user: &str) {
+    // Names that no role has share an allowance: the client chooses the name.
+    let role = CString::new(user).ok().and_then(|name| role_named(&name)).unwrap_or(Oid::INVALID);
+    write_rejected(rejection, token, now, role, || Some(user.to_owned()));
 }
 
-fn write_accepted(claims: &VerifiedClaims, user: impl FnOnce() -> Option<String>) {
+fn write_accepted(claims: &ClaimSet, user: impl FnOnce() -> Option<String>) {
     let settings = settings::current();
     if settings.audit_log == AuditLog::All {
         let named = settings.audit_claims.iter().filter_map(|name| Some((name.clone(), claims.claim(name)?.clone())));
@@ -46,43 +54,32 @@ fn write_accepted(claims: &VerifiedClaims, user: impl FnOnce() -> Option<String>
     }
 }
 
-fn write_rejected(rejection: &Rejection, now: Timestamp, user: impl FnOnce() -> Option<String>) {
-    if settings::current().audit_log == AuditLog::Off || !may_write(now) {
+fn write_rejected(
+    rejection: &Rejection,
+    token: Presented,
+    now: Timestamp,
+    role: Oid,
+    user: impl FnOnce() -> Option<String>,
+) {
+    if settings::current().audit_log == AuditLog::Off {
         return;
     }
-    let unlogged = counters().unlogged.swap(0, Ordering::Relaxed);
-    let mut line = json!({
-        "decision": "rejected",
-        "check": rejection.reason.check().name(),
-        "reason": rejection.reason.text(),
-        "detail": rejection.detail,
-    });
-    if unlogged > 0 {
-        line["left_out_before"] = unlogged.into();
+    let Some(left_out) = counters().allowances.take(role.to_u32(), rejection.reason, now) else { return };
+    let mut line = token.members();
+    line.insert("decision".into(), "rejected".into());
+    line.insert("check".into(), rejection.reason.check().name().into());
+    line.insert("reason".into(), rejection.reason.text().into());
+    line.insert("detail".into(), rejection.detail.clone().into());
+    if left_out > 0 {
+        line.insert("left_out_before".into(), left_out.into());
     }
-    write(line, user());
-}
-
-/// Whether this second still has a line to give.
-fn may_write(now: Timestamp) -> bool {
-    let counters = counters();
-    let second = now.micros().unsigned_abs() / 1_000_000;
-    if counters.audit_window.swap(second, Ordering::Relaxed) != second {
-        counters.audit_lines.store(0, Ordering::Relaxed);
-    }
-    let within = counters.audit_lines.fetch_add(1, Ordering::Relaxed) < REJECTIONS_PER_SECOND;
-    if !within {
-        count(&counters.unlogged);
-    }
-    within
+    write(line.into(), user());
 }
 
 fn write(mut line: Value, user: Option<String>) {
     line["user"] = user.into();
+    line["client"] = client_address().into();
+    let line = format!("{} {}", redaction::AUDIT, ascii_escaped(&line.to_string()));
     // For the server's log alone: a client that asked for messages of level LOG gets none.
-    ereport!(
-        PgLogLevel::LOG_SERVER_ONLY,
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!("pg_jwks audit: {line}")
-    );
+    log::as_audit(|| ereport!(PgLogLevel::LOG_SERVER_ONLY, PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, line));
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use pg_jwks_core::allowance::Allowances;
 use pg_jwks_core::rejection::Reason;
 
 /// Counters. All-zero bytes are a valid value.
@@ -17,12 +18,8 @@ pub struct Counters {
     pub fetches: AtomicU64,
     /// Fetches that failed.
     pub fetch_failures: AtomicU64,
-    /// Audit lines of rejections that were left out.
-    pub unlogged: AtomicU64,
-    /// The second of the audit log's present allowance, and the lines written in it.
-    pub audit_window: AtomicU64,
-    /// See `audit_window`.
-    pub audit_lines: AtomicU64,
+    /// Lines that the audit log may still have.
+    pub allowances: Allowances,
     rejected: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -31,9 +28,7 @@ static OWN: Counters = Counters {
     remembered: AtomicU64::new(0),
     fetches: AtomicU64::new(0),
     fetch_failures: AtomicU64::new(0),
-    unlogged: AtomicU64::new(0),
-    audit_window: AtomicU64::new(0),
-    audit_lines: AtomicU64::new(0),
+    allowances: Allowances::new(),
     rejected: [const { AtomicU64::new(0) }; Reason::ALL.len()],
 };
 

@@ -8,14 +8,34 @@
     clippy::unwrap_used
 )]
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 
 use pg_jwks_core::redaction;
 use pgrx::pg_sys;
 
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::hook::Hook;
 
 static EMIT_LOG: Hook<pg_sys::emit_log_hook_type> = Hook::new(None);
+
+/// Whether what is logged now is a line of the audit log.
+static IS_AUDIT: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
+
+/// Lets `write` log a line of the audit log. In all other lines of the session the words with which these begin are
+/// changed, so that SQL cannot imitate one.
+pub fn as_audit(write: impl FnOnce()) {
+    struct Audit;
+    impl Drop for Audit {
+        fn drop(&mut self) {
+            IS_AUDIT.set(false);
+        }
+    }
+    let audit = Audit;
+    IS_AUDIT.set(true);
+    write();
+    drop(audit);
+}
 
 /// Installs the hook before those of libraries that were loaded earlier.
 pub fn install() {
@@ -26,7 +46,8 @@ pub fn install() {
 /// The untranslated form of the message with which the server reports a new value from a configuration file (guc.c).
 const SETTING_CHANGED: &CStr = c"parameter \"%s\" changed to \"%s\"";
 
-/// Replaces tokens and shared secrets in what is logged, and leaves out the statement if it has one.
+/// Replaces tokens and shared secrets in what is logged, and what could be taken for a line of the audit log; leaves out
+/// the statement if it has one of them.
 ///
 /// Runs inside error reporting, also when memory ran out and in signal handlers: it allocates nothing, raises nothing
 /// and cannot panic. The functions of [`redaction`] promise the same.
@@ -55,10 +76,27 @@ unsafe fn conceal(edata: &mut pg_sys::ErrorData) {
     // SAFETY: the caller promises C strings that are writable. No two of the fields share one, and each is used before
     // the next is looked at.
     unsafe {
+        let statement = bytes(pg_sys::debug_query_string);
+        let found = statement.map(redaction::find).unwrap_or_default();
+        if bytes(edata.message_id).is_some_and(redaction::is_tree) {
+            // Before what it has in one line is replaced, and the next line is left.
+            rewrite(
+                edata.detail,
+                match found.token {
+                    true => redaction::hide_token,
+                    false => redaction::redact_tree,
+                },
+            );
+        }
         // Backtraces have names of functions only.
         for field in [edata.message, edata.detail, edata.detail_log, edata.hint, edata.context, edata.internalquery] {
             rewrite(field, redaction::redact);
+            if !IS_AUDIT.get() {
+                rewrite(field, redaction::disown);
+            }
         }
+        edata.hide_stmt |= found.token || IS_AUDIT.get() || statement.is_some_and(redaction::has_audit);
+        edata.hide_ctx |= IS_AUDIT.get();
         if bytes(edata.message_id) == Some(SETTING_CHANGED.to_bytes())
             && let Some(setting) = bytes(edata.message).and_then(redaction::secret_setting)
         {
@@ -66,12 +104,10 @@ unsafe fn conceal(edata: &mut pg_sys::ErrorData) {
                 redaction::overwrite(message, &[b"parameter \"", setting.as_bytes(), b"\" changed"])
             });
         }
-        let statement = bytes(pg_sys::debug_query_string).map(redaction::find).unwrap_or_default();
-        edata.hide_stmt |= statement.token;
         // Of EXECUTE, only the detail tells what it executes; of parameters, the statement may tell nothing.
         let texts = [edata.message, edata.detail, edata.context, edata.internalquery];
         let named = |text: &*mut c_char| bytes(*text).and_then(redaction::secret_setting);
-        if let Some(setting) = statement.secret_setting.or_else(|| texts.iter().find_map(named)) {
+        if let Some(setting) = found.secret_setting.or_else(|| texts.iter().find_map(named)) {
             hide(edata, setting);
         }
     }
@@ -91,8 +127,8 @@ unsafe fn hide(edata: &mut pg_sys::ErrorData, setting: &str) {
         let format = bytes(edata.message_id).unwrap_or_default();
         rewrite(edata.message, |message| redaction::hide_statement(message, format, setting));
         rewrite(edata.internalquery, |query| redaction::hide(query, setting));
-        // Parameters, or a prepared statement. Other details are sentences.
-        if redaction::repeats_statement(format) {
+        // Parameters, a prepared statement, or its tree. Other details are sentences.
+        if redaction::repeats_statement(format) || redaction::is_tree(format) {
             for detail in [edata.detail, edata.detail_log] {
                 rewrite(detail, |detail| redaction::hide(detail, setting));
             }

@@ -128,3 +128,86 @@ fn a_client_that_listens_to_log_messages_hears_no_audit_line() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("audit"), "{output:?}");
     assert_eq!(lines(&QUIET, &app).len(), 1);
 }
+
+/// From a token that nobody believes, what helps to find its sender.
+#[test]
+fn a_rejection_has_the_origin_of_the_token_and_of_the_client() {
+    let key = SigningKey::generate(Alg::Es256, "which key");
+    let issuer = issuer(&key);
+    let app = App::of(&QUIET, &issuer, &[]);
+    let mut claims = claims(issuer.url(), "mallory of the origin");
+    claims["aud"] = json!(["shop", "\u{fc}ber"]);
+    init(&mut app.connect(), &key.sign(&claims)).expect_err("for another audience");
+    let lines = lines(&QUIET, &app);
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    for (name, value) in [
+        ("iss", json!(issuer.url())),
+        ("aud", json!(["shop", "\u{fc}ber"])),
+        ("kid", json!("which key")),
+        ("client", json!("127.0.0.1")),
+        ("reason", json!("audience not accepted")),
+    ] {
+        assert_eq!(line[name], value, "{line}");
+    }
+    assert!(!QUIET.log().contains("mallory of the origin"));
+}
+
+#[test]
+fn a_client_on_the_same_machine_is_local() {
+    let app = App::new(&QUIET, &[]);
+    let mut psql = QUIET.psql();
+    psql.env("PGUSER", app.role()).env("PGHOST", QUIET.socket_dir());
+    let output = psql.args(["-c", "SELECT auth.jwt_session_init('nonsense')"]).output().expect("psql");
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(lines(&QUIET, &app)[0]["client"], "[local]");
+}
+
+#[test]
+fn a_flood_hides_neither_other_users_nor_other_reasons() {
+    let cluster = started(preloaded());
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let issuer = issuer(&key);
+    let [flood, quiet] = [App::of(&cluster, &issuer, &[]), App::of(&cluster, &issuer, &[])];
+    let mut expired = claims(issuer.url(), "alice");
+    expired["exp"] = json!(pg_test::now() - 1000);
+    let expired = key.sign(&expired);
+    let (mut session, mut other) = (flood.connect(), quiet.connect());
+    for _ in 0..300 {
+        init(&mut session, "nonsense").expect_err("no token");
+    }
+    init(&mut other, "nonsense").expect_err("no token");
+    init(&mut session, &expired).expect_err("expired");
+    assert_eq!(lines(&cluster, &quiet).len(), 1);
+    let reasons: Vec<_> = lines(&cluster, &flood).iter().map(|line| line["reason"].to_string()).collect();
+    assert_eq!(reasons.iter().filter(|reason| *reason == "\"token expired\"").count(), 1, "{reasons:?}");
+}
+
+/// Whatever SQL writes into the log, the words with which lines of the audit log begin are the module's.
+#[test]
+fn no_statement_imitates_a_line() {
+    let cluster = started(preloaded());
+    let app = App::new(&cluster, &[]);
+    let mut session = app.connect();
+    let line = format!("pg_jwks audit: {{\"decision\":\"accepted\",\"user\":\"{}\",\"nonce\":\"forged\"}}", app.role());
+    let mark = cluster.log_mark();
+    for statement in [
+        format!("DO $$BEGIN RAISE LOG '{line}'; END$$"),
+        format!("DO $$BEGIN RAISE LOG E'\\n{line}' USING DETAIL = '{line}', HINT = '{line}'; END$$"),
+        format!("DO $$BEGIN EXECUTE 'SELECT 1 / 0 /* {line} */'; END$$"),
+        format!("SELECT 1 / 0 /*\n{line}\n*/"),
+        format!("SELECT '{line}'::int"),
+        format!("SET work_mem = '{line}'"),
+    ] {
+        drop(session.batch_execute(&statement));
+    }
+    // A line of the module's, also from within a function.
+    let caller = "DO $$BEGIN PERFORM auth.jwt_session_init('nonsense'); END$$ -- pg_jwks audit:";
+    session.batch_execute(caller).expect_err("no token");
+    let log = cluster.log_since(mark);
+    assert!(log.contains("LOG:  imitated line: {"), "{log}");
+    let genuine: Vec<_> = log.lines().filter(|line| line.contains("pg_jwks audit:")).collect();
+    let [genuine] = genuine[..] else { panic!("{genuine:?}") };
+    assert!(genuine.contains("not three parts"), "{genuine}");
+    let next = log.lines().skip_while(|line| *line != genuine).nth(1).unwrap_or_default();
+    assert!(next.contains("ERROR:  JWT rejected"), "no CONTEXT and no STATEMENT: {next}");
+}

@@ -17,7 +17,7 @@ const MARK: &str = "conspicuous";
 
 /// The tokens that a test used.
 #[derive(Default)]
-struct Secrets(Vec<String>);
+pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
     fn add(&mut self, token: String) -> String {
@@ -35,7 +35,7 @@ impl Secrets {
     }
 
     #[track_caller]
-    fn assert_not_in(&self, text: &str, what: &str) {
+    pub(super) fn assert_not_in(&self, text: &str, what: &str) {
         if let Some(line) = self.found_in(text) {
             panic!("{what} has part of a token:\n{line}");
         }
@@ -52,7 +52,7 @@ fn marked(sub: &str) -> serde_json::Value {
 }
 
 /// Tokens of all kinds, good ones first.
-fn tokens(secrets: &mut Secrets) -> (Vec<String>, Vec<String>) {
+pub(super) fn tokens(secrets: &mut Secrets) -> (Vec<String>, Vec<String>) {
     let with = |mut more: serde_json::Value| {
         more["secret"] = json!(MARK);
         claims_with(ISSUER, "alice", &more)
@@ -69,14 +69,14 @@ fn tokens(secrets: &mut Secrets) -> (Vec<String>, Vec<String>) {
         FORGER.sign(&marked("bob")),
         KEY.sign(&with(json!({ "exp": now() - 3600 }))),
         KEY.sign(&with(json!({ "nbf": now() + 3600 }))),
-        KEY.sign(&with(json!({ "aud": MARK }))),
-        KEY.sign(&with(json!({ "iss": MARK }))),
+        KEY.sign(&with(json!({ "aud": "shop" }))),
+        KEY.sign(&with(json!({ "iss": "https://elsewhere.test" }))),
         KEY.sign(&with(json!({ "sub": 7 }))),
         KEY.sign(&with(json!({ "sub": format!("{MARK}\u{0}") }))),
         KEY.sign_raw(br#"{"alg":"EdDSA","kid":"k1"}"#, format!("{{\"sub\":\"{MARK}\",\"sub\":\"bob\"}}").as_bytes()),
         KEY.sign_raw(br#"{"alg":"EdDSA","kid":"k1"}"#, format!("{MARK} no JSON at all").as_bytes()),
-        KEY.sign_raw(br#"{"alg":"none","kid":"conspicuous"}"#, marked("bob").to_string().as_bytes()),
-        KEY.sign_raw(br#"{"alg":"EdDSA","kid":"conspicuous"}"#, marked("bob").to_string().as_bytes()),
+        KEY.sign_raw(br#"{"alg":"none","kid":"k2"}"#, marked("bob").to_string().as_bytes()),
+        KEY.sign_raw(br#"{"alg":"EdDSA","kid":"k2"}"#, marked("bob").to_string().as_bytes()),
         KEY.sign_raw(br#"{"alg":"EdDSA","kid":"k1","crit":["conspicuous"]}"#, marked("bob").to_string().as_bytes()),
         without_signature.to_owned(),
         format!("{without_signature}."),
@@ -112,7 +112,7 @@ fn simple(client: &mut Client, statement: &str, heard: &mut String) {
 }
 
 /// The token in every place of a statement that somebody would put it.
-fn use_everywhere(client: &mut Client, token: &str, heard: &mut String) {
+pub(super) fn use_everywhere(client: &mut Client, token: &str, heard: &mut String) {
     let quoted = token.replace('\'', "''");
     for statement in [
         format!("SELECT auth.jwt_session_init('{quoted}')"),

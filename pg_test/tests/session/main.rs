@@ -7,6 +7,7 @@ mod expiry;
 mod fail_closed;
 mod forgery;
 mod log;
+mod log_formats;
 mod memory;
 mod memory_limit;
 mod model;

@@ -14,6 +14,10 @@ static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
         .setting("log_min_error_statement", "debug1")
         .setting("log_parameter_max_length_on_error", "-1")
         .setting("log_error_verbosity", "verbose")
+        .setting("debug_print_parse", "on")
+        .setting("debug_print_rewritten", "on")
+        .setting("debug_print_plan", "on")
+        .setting("debug_pretty_print", "off")
         .start()
 });
 
@@ -28,6 +32,9 @@ fn log_of(work: impl FnOnce(&mut Client, &str)) -> String {
     let log = SERVER.log_since(mark);
     let written = secret.public_jwk()["k"].as_str().expect("a secret").to_owned();
     assert!(!log.contains(&written), "the log has the secret: {log}");
+    let numbers: Vec<_> = written.bytes().map(|byte| byte.to_string()).collect();
+    let joined = log.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!joined.contains(&numbers.join(" ")), "the log has the secret in numbers: {log}");
     log
 }
 
@@ -49,13 +56,15 @@ fn statements_that_set_secrets_are_logged_without_their_text() {
             format!("SELECT set_config('pg_jwks.jwks', '{keys}', false)"),
             format!("ALTER ROLE postgres SET pg_jwks.jwks = '{keys}'"),
             "ALTER ROLE postgres RESET pg_jwks.jwks".to_owned(),
+            format!("ALTER SYSTEM SET pg_jwks.jwks = '{keys}'"),
+            "ALTER SYSTEM RESET pg_jwks.jwks".to_owned(),
             format!("DO $do$BEGIN EXECUTE $x$SET \"pg_jwks\".JWKS TO '{keys}'$x$; END$do$"),
         ] {
             succeed(client, &statement);
         }
     });
     assert!(log.contains("statement: <pg_jwks.jwks>\n"), "{log}");
-    assert!(!log.contains("ALTER ROLE"), "{log}");
+    assert!(!log.contains("ALTER ROLE") && !log.contains("ALTER SYSTEM"), "{log}");
 }
 
 #[test]
@@ -89,6 +98,7 @@ fn errors_in_statements_about_secrets_do_not_repeat_them() {
         fail(client, &format!("SET pg_jwks.jwks = '{keys}"));
         fail(client, &format!("SET pg_jwks.jwks = '{keys} no JSON'"));
         fail(client, &format!("DO $do$BEGIN EXECUTE $x$SET pg_jwks.jwks '{keys}'$x$; END$do$"));
+        fail(client, &format!("DO $do$BEGIN EXECUTE $x$ALTER SYSTEM SET pg_jwks.jwks = '{keys}'$x$; END$do$"));
         let heard = fail(client, &format!("DO $do$BEGIN EXECUTE $x$SET pg_jwks.jwks = '{keys} no JSON'$x$; END$do$"));
         assert!(heard.contains("inline_code_block"), "the client still hears the context: {heard}");
         fail(client, &format!("SELECT 1 / 0, set_config('pg_jwks.jwks', '{keys}', false)"));

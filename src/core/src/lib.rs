@@ -12,6 +12,7 @@
 //! Claims that come another way have types of their own ([`claims`]), and none becomes the other.
 #![forbid(unsafe_code)]
 
+pub mod allowance;
 pub mod bounds;
 pub mod cache;
 pub mod claims;

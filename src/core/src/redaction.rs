@@ -12,8 +12,14 @@
     clippy::unwrap_used
 )]
 
+mod tree;
+
 use std::cell::Cell;
 use std::ops::Range;
+
+use memchr::memmem;
+
+pub use tree::{is_tree, redact_tree};
 
 /// What stands in place of a token. Every token is longer.
 const REPLACEMENT: &[u8] = b"<JWT>";
@@ -43,9 +49,16 @@ pub fn has_token(text: &[u8]) -> bool {
 }
 
 /// The first setting in the text whose value can be a shared secret, however its name is spelt: SQL allows quotes and
-/// white space in names.
+/// white space in names. If it names none, but has the JWK of a shared secret: the setting that is for these.
 pub fn secret_setting(text: &[u8]) -> Option<&'static str> {
-    dots(text).find_map(|(before, after)| secret_setting_at(before, after))
+    dots(text).find_map(|(before, after)| secret_setting_at(before, after)).or_else(|| setting_of_secret(text))
+}
+
+/// The setting for JWKs of shared secrets (RFC 7518 §6.4), if the text has one. It need not name the setting: EXECUTE
+/// does not.
+fn setting_of_secret(text: &[u8]) -> Option<&'static str> {
+    let has = |word: &[u8]| memmem::find(text, word).is_some();
+    (has(b"\"kty\"") && has(b"\"oct\"")).then_some("pg_jwks.jwks")
 }
 
 /// What a text has that must not be logged.
@@ -67,6 +80,7 @@ pub fn find(text: &[u8]) -> Found {
             break;
         }
     }
+    found.secret_setting = found.secret_setting.or_else(|| setting_of_secret(text));
     found
 }
 
@@ -81,6 +95,33 @@ pub fn hide_statement(message: &mut [u8], format: &[u8], setting: &str) -> usize
 /// Whether messages of this form repeat a statement, its parameters or a value.
 pub fn repeats_statement(format: &[u8]) -> bool {
     statement_in(&[], format).is_some()
+}
+
+/// Replaces a whole text that has a token in it, where the rest is of no use. Returns the new length.
+pub fn hide_token(text: &mut [u8]) -> usize {
+    overwrite(text, &[REPLACEMENT])
+}
+
+/// How the lines of the audit log begin.
+pub const AUDIT: &str = "pg_jwks audit:";
+
+/// What becomes of these words in all other lines, so that nobody can imitate one. As long as [`AUDIT`].
+const IMITATED: &[u8; AUDIT.len()] = b"imitated line:";
+
+/// Whether the text could be taken for a line of the audit log.
+pub fn has_audit(text: &[u8]) -> bool {
+    memmem::find(text, AUDIT.as_bytes()).is_some()
+}
+
+/// Changes the words with which lines of the audit log begin. Returns the length, which stays.
+pub fn disown(text: &mut [u8]) -> usize {
+    let mut rest = &mut *text;
+    while let Some(place) = memmem::find(rest, AUDIT.as_bytes()) {
+        let Some(words) = rest.get_mut(place..) else { break };
+        overwrite(words, &[IMITATED]);
+        rest = words;
+    }
+    text.len()
 }
 
 /// Replaces a whole text by the name of the setting whose value may be in it, and returns the new length. A text that is

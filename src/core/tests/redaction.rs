@@ -93,6 +93,14 @@ fn settings_whose_values_are_secret_are_recognised() {
 }
 
 #[test]
+fn a_shared_secret_is_recognised_without_its_setting() {
+    let statement = br#"EXECUTE p('{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}')"#;
+    assert_eq!(secret_setting(statement), Some("pg_jwks.jwks"));
+    assert_eq!(find(statement), Found { token: false, secret_setting: Some("pg_jwks.jwks") });
+    assert_eq!(secret_setting(br#"{"kty": "EC", "crv": "P-256"}"#), None);
+}
+
+#[test]
 fn the_first_secret_setting_in_a_text_counts() {
     let message = b"parameter \"pg_jwks.providers\" changed to \"pg_jwks.jwks\"";
     assert_eq!(secret_setting(message), Some("pg_jwks.providers"));
@@ -170,6 +178,21 @@ fn another_text_is_put_in_place_as_far_as_it_fits() {
 }
 
 #[test]
+fn what_could_be_taken_for_a_line_of_the_audit_log_is_changed() {
+    for (text, logged) in [
+        ("pg_jwks audit: {}", "imitated line: {}"),
+        ("a\npg_jwks audit:pg_jwks audit: b", "a\nimitated line:imitated line: b"),
+        ("pg_jwks audit", "pg_jwks audit"),
+        ("", ""),
+    ] {
+        let mut copy = text.as_bytes().to_vec();
+        assert_eq!(redaction::disown(&mut copy), text.len());
+        assert_eq!(String::from_utf8(copy).unwrap(), logged);
+        assert_eq!(redaction::has_audit(text.as_bytes()), text != logged);
+    }
+}
+
+#[test]
 fn nothing_is_allocated() {
     let token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
     for text in ["", "a.b", "SET pg_jwks.jwks = 'x'", &format!("f({token}), {token} FROM {token}").repeat(100)] {
@@ -181,6 +204,10 @@ fn nothing_is_allocated() {
             let length = redaction::redact(&mut text);
             let length = redaction::hide_statement(&mut text[..length], b"duration: %s ms  statement: %s", "a.b");
             overwrite(&mut text[..length], &[b"a", b"b"]);
+            redaction::disown(&mut text);
+            redaction::has_audit(&text);
+            redaction::redact_tree(&mut text);
+            redaction::hide_token(&mut text);
         });
         assert_eq!(count, 0);
     }
@@ -190,15 +217,33 @@ fn nothing_is_allocated() {
 /// Bytes that mean something here, in long runs. In quadratic time this would take hours.
 #[test]
 fn no_text_takes_more_time_than_its_length_allows() {
-    for pattern in
-        ["eyJ", ".", "eyJhbGciO.", "ey.", "=", "=.", "eyJhbGciOiJIUzI1NiJ9.e ", "pg_jwks.", "\"", "pg_jwks .\" ", "a"]
-    {
+    for pattern in [
+        "eyJ",
+        ".",
+        "eyJhbGciO.",
+        "ey.",
+        "=",
+        "=.",
+        "eyJhbGciOiJIUzI1NiJ9.e ",
+        "pg_jwks.",
+        "\"",
+        "pg_jwks .\" ",
+        "a",
+        "[",
+        "1 ",
+        "[ 1",
+        "e ",
+        "eyJhb ",
+        "pg_jwks audit:",
+    ] {
         for end in ["", ".", "eyJhbGciO", ".jwks_", "eyJhbGciOiJIUzI1NiJ9.e.s"] {
             let mut text = pattern.repeat((2 << 20) / pattern.len());
             text.push_str(end);
             let mut text = text.into_bytes();
             let started = Instant::now();
             std::hint::black_box((has_token(&text), find(&text), secret_setting(&text)));
+            std::hint::black_box(redaction::redact_tree(&mut text.clone()));
+            std::hint::black_box(redaction::disown(&mut text.clone()));
             std::hint::black_box(redaction::redact(&mut text));
             assert!(started.elapsed() < Duration::from_secs(10), "{pattern:?} {end:?}");
         }

@@ -4,4 +4,5 @@ pub mod algorithm;
 pub mod jwks;
 pub mod key;
 mod pem;
+pub mod presented;
 pub mod token;
