@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use crate::identity::verification;
 use crate::pg::clock::now;
 use crate::pg::error;
+use crate::telemetry::activity;
 
 /// `auth.jwt_explain(token text)`.
 #[pg_extern(sql = false)]
@@ -13,6 +14,7 @@ use crate::pg::error;
 fn jwt_explain(
     token: Option<&[u8]>,
 ) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
+    activity::conceal_tokens();
     let findings =
         verification::explained(token.unwrap_or_default(), now()).unwrap_or_else(|error| error::raise_rejection(error));
     TableIterator::new(findings.into_iter().map(|finding| (finding.check.name().into(), finding.ok, finding.detail)))

@@ -13,14 +13,15 @@ use crate::pg::clock::now;
 use crate::pg::error;
 use crate::pg::jsonb::check_representable;
 use crate::settings::{self, SessionScope};
-use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
+use crate::telemetry::{activity, audit};
 
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
 fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     let replacement = session::Replacement::begin();
     let role = role::Change::begin();
+    activity::conceal_tokens();
     let settings = settings::current();
     let is_local = is_local.unwrap_or(false);
     if !is_local && settings.session_scope == SessionScope::Transaction {

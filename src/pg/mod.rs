@@ -1,6 +1,7 @@
 //! PostgreSQL's own things, each wrapped once: variables, settings, hooks, transactions, users, values, encodings, errors,
 //! the clock. Nothing here knows what an identity is.
 
+pub mod activity;
 pub mod backend_local;
 pub mod clock;
 pub mod datum;

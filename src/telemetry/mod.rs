@@ -1,5 +1,6 @@
-//! What operators learn: the audit log, the counters, and a server log without secrets.
+//! What operators learn: the audit log, the counters, and a server log and statistics without secrets.
 
+pub mod activity;
 pub mod audit;
 pub mod counters;
 pub mod log;

@@ -2,6 +2,7 @@
 
 mod server;
 
+mod activity;
 mod encodings;
 mod expiry;
 mod fail_closed;
