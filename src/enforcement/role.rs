@@ -6,7 +6,10 @@
 //! restored its settings.
 
 use std::cell::RefCell;
+use std::ffi::CString;
 
+use pg_jwks_core::claims::ClaimSet;
+use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
@@ -16,7 +19,7 @@ use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_text;
 use crate::pg::setting::{assign, reset_without_raising};
 use crate::pg::transaction::AfterEnd;
-use crate::pg::user::{current_role, current_user, role_named};
+use crate::pg::user::{current_role, current_user, may_set_role, role_named};
 use crate::settings::Settings;
 
 /// The roles that identities have set since the session was last without any.
@@ -82,17 +85,23 @@ pub fn expire() -> bool {
     true
 }
 
+/// What [`Change::set`] would say of these claims, which need not be verified.
+pub fn check(claims: &ClaimSet, provider: &Provider, settings: &Settings) -> Result<(), Rejection> {
+    if !settings.set_role {
+        return Ok(());
+    }
+    let (name, role) = named_role(claims, provider, settings)?;
+    match may_set_role(role) {
+        true => Ok(()),
+        false => {
+            let detail = format!("The session user is not a member of role \"{}\".", name.to_string_lossy());
+            Err(Rejection::new(Reason::RoleNotAccepted, detail).hint("GRANT the role to the user who logs in."))
+        }
+    }
+}
+
 fn set_role(claims: &VerifiedClaims, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
-    let claimed: Vec<&str> = claims.strings_at(&claims.provider().role_claim).collect();
-    let mut roles = settings.role_map.roles(&claimed).into_iter().filter_map(|name| {
-        let name = server_text(name);
-        let role = role_named(&name)?;
-        Some((name, role))
-    });
-    let Some((name, role)) = roles.next() else {
-        return Err(Rejection::new(Reason::RoleNotAccepted, "The token must name a role of this database.")
-            .hint("Check pg_jwks.role_claim and pg_jwks.role_map."));
-    };
+    let (name, role) = named_role(claims, claims.provider(), settings)?;
     assign(c"role", Some(&name), is_local);
     ROLES.with_borrow_mut(|roles| {
         if !roles.contains(&role) {
@@ -100,6 +109,24 @@ fn set_role(claims: &VerifiedClaims, settings: &Settings, is_local: bool) -> Res
         }
     });
     Ok(())
+}
+
+/// The first role of this database that the claims name.
+fn named_role(
+    claims: &ClaimSet,
+    provider: &Provider,
+    settings: &Settings,
+) -> Result<(CString, pg_sys::Oid), Rejection> {
+    let claimed: Vec<&str> = claims.strings_at(&provider.role_claim).collect();
+    let mut roles = settings.role_map.roles(&claimed).into_iter().filter_map(|name| {
+        let name = server_text(name);
+        let role = role_named(&name)?;
+        Some((name, role))
+    });
+    roles.next().ok_or_else(|| {
+        Rejection::new(Reason::RoleNotAccepted, "The token must name a role of this database.")
+            .hint("Check pg_jwks.role_claim and pg_jwks.role_map.")
+    })
 }
 
 /// Resets the role if an identity has set it. The application's own SET ROLE stays.

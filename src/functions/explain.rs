@@ -3,9 +3,11 @@
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
+use crate::enforcement::role;
 use crate::identity::verification;
 use crate::pg::clock::now;
 use crate::pg::error;
+use crate::settings;
 use crate::telemetry::activity;
 
 /// `auth.jwt_explain(token text)`.
@@ -15,7 +17,9 @@ fn jwt_explain(
     token: Option<&[u8]>,
 ) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
     activity::conceal_tokens();
-    let findings =
-        verification::explained(token.unwrap_or_default(), now()).unwrap_or_else(|error| error::raise_rejection(error));
+    let settings = settings::current();
+    let mut role = |claims: &_, provider: &_| role::check(claims, provider, &settings);
+    let findings = verification::explained(token.unwrap_or_default(), &settings, now(), &mut role)
+        .unwrap_or_else(|error| error::raise_rejection(error));
     TableIterator::new(findings.into_iter().map(|finding| (finding.check.name().into(), finding.ok, finding.detail)))
 }

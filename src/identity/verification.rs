@@ -9,7 +9,7 @@ use pg_jwks_core::digest::{Digest, digest};
 use pg_jwks_core::policy::providers::Providers;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verification::explain::{Finding, explain};
+use pg_jwks_core::verification::explain::{Finding, RoleCheck, explain};
 use pg_jwks_core::verification::verify::{VerifiedClaims, verify};
 
 use crate::keys::KeysInForce;
@@ -55,11 +55,15 @@ pub fn verified(token: &[u8], now: Timestamp) -> Result<Verification, Rejection>
     Ok(Verification { claims, fresh, digest, settings: settings.clone() })
 }
 
-/// Why a token would be accepted or not.
-pub fn explained(token: &[u8], now: Timestamp) -> Result<Vec<Finding>, Rejection> {
-    let settings = settings::current();
-    let mut keys = KeysInForce::new(&settings, now);
-    Ok(explain(token, providers(&settings)?, &mut keys, now))
+/// Why a token would be accepted or not. `role` says what becomes of its role.
+pub fn explained(
+    token: &[u8],
+    settings: &Rc<Settings>,
+    now: Timestamp,
+    role: &mut RoleCheck,
+) -> Result<Vec<Finding>, Rejection> {
+    let mut keys = KeysInForce::new(settings, now);
+    Ok(explain(token, providers(settings)?, &mut keys, now, role))
 }
 
 /// Verifies once, and parses the settings, in the postmaster: every backend inherits what that leaves behind, and parses

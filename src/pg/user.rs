@@ -35,6 +35,17 @@ pub fn role_named(name: &CStr) -> Option<pg_sys::Oid> {
     (role != pg_sys::InvalidOid).then_some(role)
 }
 
+/// Whether the session user may `SET ROLE` to this one.
+pub fn may_set_role(role: pg_sys::Oid) -> bool {
+    // SAFETY: the functions read a variable and the catalogue, and raise only if that cannot be read.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::is_member_of_role(pg_sys::GetSessionUserId(), role);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::member_can_set_role(pg_sys::GetSessionUserId(), role);
+    }
+}
+
 /// The OID of the session user.
 pub fn session_user() -> pg_sys::Oid {
     // SAFETY: reads a variable.

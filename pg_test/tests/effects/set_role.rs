@@ -264,3 +264,41 @@ fn a_security_definer_function_can_clear_the_session() {
     assert_eq!(role(&mut client), "app");
     assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.user_id()"), None);
 }
+
+/// What `auth.jwt_explain` says of the role, and whether init accepts the token.
+#[track_caller]
+fn explained(client: &mut Client, token: &str) -> (Option<bool>, String) {
+    let query = "SELECT ok, coalesce(detail, '') FROM auth.jwt_explain($1) WHERE \"check\" = 'role'";
+    let row = client.query_one(query, &[&token]).expect("a row for the role");
+    let failed = "SELECT count(*) FROM auth.jwt_explain($1) WHERE ok IS NOT TRUE";
+    let passes = client.query_one(failed, &[&token]).expect("jwt_explain").get::<_, i64>(0) == 0;
+    let accepted = try_init(client, token, false).is_ok();
+    run(client, "SELECT auth.jwt_session_clear()");
+    assert_eq!(passes, accepted, "jwt_explain and jwt_session_init disagree");
+    (row.get(0), row.get(1))
+}
+
+#[test]
+fn jwt_explain_says_what_becomes_of_the_role() {
+    let database = database("explained", &settings());
+    let mut client = app(&database);
+    assert_eq!(explained(&mut client, &roles(json!("admin"))), (Some(true), String::new()));
+    for (claimed, words) in [
+        (json!("nobody"), "must name a role"),
+        (json!("gone"), "must name a role"),
+        (json!(null), "must name a role"),
+        (json!("stranger"), "not a member of role \"outsider\""),
+        (json!("root"), "not a member of role \"postgres\""),
+    ] {
+        let (ok, detail) = explained(&mut client, &roles(claimed.clone()));
+        assert_eq!(ok, Some(false), "{claimed}");
+        assert!(detail.contains(words), "{claimed}: {detail}");
+    }
+    assert_eq!(role(&mut client), "app", "an explanation sets no role");
+}
+
+#[test]
+fn without_set_role_no_role_is_refused() {
+    let mut client = app(&database("unexplained", &[("role_map", MAP)]));
+    assert_eq!(explained(&mut client, &roles(json!("nobody"))), (Some(true), String::new()));
+}

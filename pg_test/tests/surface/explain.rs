@@ -5,7 +5,7 @@ use postgres::Client;
 
 use crate::cases::{ISS, KEY, app, cases};
 
-const CHECKS: [&str; 11] = [
+const CHECKS: [&str; 12] = [
     "format",
     "algorithm",
     "issuer",
@@ -17,6 +17,7 @@ const CHECKS: [&str; 11] = [
     "audience",
     "scope",
     "type",
+    "role",
 ];
 
 struct Row {

@@ -27,11 +27,13 @@ pub enum Check {
     Scope,
     /// `typ` is the required token type.
     Type,
+    /// The token names a role that its session may have. The core does not know the roles, so its caller makes this check.
+    Role,
 }
 
 impl Check {
     /// All checks, in order.
-    pub const ALL: [Check; 11] = [
+    pub const ALL: [Check; 12] = [
         Check::Format,
         Check::Algorithm,
         Check::Issuer,
@@ -43,6 +45,7 @@ impl Check {
         Check::Audience,
         Check::Scope,
         Check::Type,
+        Check::Role,
     ];
 
     /// The name that `auth.jwt_explain` prints.
@@ -59,6 +62,7 @@ impl Check {
             Check::Audience => "audience",
             Check::Scope => "scope",
             Check::Type => "type",
+            Check::Role => "role",
         }
     }
 }
@@ -156,9 +160,9 @@ reasons! {
     /// A required scope is missing (RFC 8693 §4.2, RFC 9068 §2.2.3).
     ScopeMissing => Rejected, Scope, "scope missing";
     /// The token names no role that it could be mapped to, or one that the database does not have.
-    RoleNotAccepted => Rejected, Scope, "role not accepted";
+    RoleNotAccepted => Rejected, Role, "role not accepted";
     /// The requested role is a superuser, may replicate, or is PostgreSQL's own.
-    RoleReserved => Rejected, Scope, "role reserved";
+    RoleReserved => Rejected, Role, "role reserved";
     /// The claim that says who logs in is missing or cannot be a name.
     LoginNameMissing => Rejected, Claims, "login name missing";
     /// `typ` is not `at+jwt` (RFC 9068 §4).

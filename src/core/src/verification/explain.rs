@@ -46,12 +46,21 @@ impl Findings {
     }
 }
 
+/// What the caller says of the role that a token's claims name.
+pub type RoleCheck<'a> = dyn FnMut(&ClaimSet, &Provider) -> Result<(), Rejection> + 'a;
+
 /// Judges a token: one finding for each of [`Check::ALL`], in that order. The signature is judged even if later checks
 /// fail, and even if the payload cannot be read but only one issuer can have signed it.
 ///
 /// The first check that fails is the one for which [`crate::verification::verify::verify`] rejects the token, unless the
 /// payload cannot be read: then `verify` looks for no key.
-pub fn explain(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Timestamp) -> Vec<Finding> {
+pub fn explain(
+    token: &[u8],
+    providers: &Providers,
+    keys: &mut dyn Keys,
+    now: Timestamp,
+    role: &mut RoleCheck,
+) -> Vec<Finding> {
     let mut findings = Findings(Vec::with_capacity(Check::ALL.len()));
     let Some(token) = findings.record(Check::Format, Unverified::parse(token)) else {
         findings.unreached(&Check::ALL[1..], "The token is malformed.");
@@ -72,7 +81,7 @@ pub fn explain(token: &[u8], providers: &Providers, keys: &mut dyn Keys, now: Ti
             explain_signature(token.signing_keys(provider, algorithm, keys), &mut findings);
         }
     }
-    explain_claims(&token, provider, now, &mut findings);
+    explain_claims(&token, provider, now, role, &mut findings);
     findings.0
 }
 
@@ -120,22 +129,31 @@ fn explain_signature(signed: Result<Arc<KeySet>, Rejection>, findings: &mut Find
     }
 }
 
-fn explain_claims(token: &Unverified, provider: Option<&Provider>, now: Timestamp, findings: &mut Findings) {
+fn explain_claims(
+    token: &Unverified,
+    provider: Option<&Provider>,
+    now: Timestamp,
+    role: &mut RoleCheck,
+    findings: &mut Findings,
+) {
     let names = CHECKS_OF_CLAIMS.map(|(name, _)| name);
     let claims = match &token.members {
         Ok(members) => ClaimSet::new(members.clone()),
         Err(error) => {
             findings.record::<()>(names[0], Err(payload_rejection(error)));
             findings.unreached(&names[1..], "The payload cannot be read.");
+            findings.unreached(&[Check::Role], "The payload cannot be read.");
             return;
         }
     };
     let Some(provider) = provider else {
         findings.unreached(&names, NO_ISSUER);
+        findings.unreached(&[Check::Role], NO_ISSUER);
         return;
     };
     let stated = Stated { claims: &claims, typ: token.header.typ.as_deref() };
     for (name, check) in CHECKS_OF_CLAIMS {
         findings.record(name, check(&stated, provider, now));
     }
+    findings.record(Check::Role, role(&claims, provider));
 }

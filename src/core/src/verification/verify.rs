@@ -77,7 +77,7 @@ impl Deref for VerifiedClaims {
     }
 }
 
-/// Verifies a token: every check of [`crate::rejection::Check`], in order. The error is that of the first that fails.
+/// Verifies a token: every check of [`crate::rejection::Check`] but that of the role, in order. The error is that of the first that fails.
 /// Keys are asked for only if the token's issuer is trusted and may use its algorithm.
 pub fn verify(
     token: &[u8],
