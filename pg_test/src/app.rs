@@ -27,8 +27,15 @@ pub struct App<'c> {
 }
 
 impl<'c> App<'c> {
-    /// A plain role with these settings, named without `pg_jwks.`.
+    /// A role with these settings, named without `pg_jwks.`, which is told the values of settings: details have them.
     pub fn new(cluster: &'c Cluster, settings: &[(&str, &str)]) -> Self {
+        let app = Self::plain(cluster, settings);
+        cluster.client().batch_execute(&format!("GRANT pg_monitor TO {}", app.role)).expect("GRANT");
+        app
+    }
+
+    /// A role without any rights, with these settings.
+    pub fn plain(cluster: &'c Cluster, settings: &[(&str, &str)]) -> Self {
         let app = Self { cluster, role: format!("app_{}", unique()) };
         cluster.client().batch_execute(&format!("CREATE ROLE {} LOGIN", app.role)).expect("CREATE ROLE");
         for (name, value) in settings {

@@ -7,6 +7,7 @@ use crate::enforcement::role;
 use crate::identity::verification;
 use crate::pg::clock::now;
 use crate::pg::error;
+use crate::pg::user::may_know_settings;
 use crate::settings;
 use crate::telemetry::activity;
 
@@ -21,5 +22,12 @@ fn jwt_explain(
     let mut role = |claims: &_, provider: &_| role::check(claims, provider, &settings);
     let findings = verification::explained(token.unwrap_or_default(), &settings, now(), &mut role)
         .unwrap_or_else(|error| error::raise_rejection(error));
-    TableIterator::new(findings.into_iter().map(|finding| (finding.check.name().into(), finding.ok, finding.detail)))
+    let may_know_settings = may_know_settings();
+    TableIterator::new(findings.into_iter().map(move |finding| {
+        let finding = match may_know_settings {
+            true => finding,
+            false => finding.without_settings(),
+        };
+        (finding.check.name().into(), finding.ok, finding.detail)
+    }))
 }

@@ -40,6 +40,9 @@ struct NetworkTrust {
     allow_insecure_http: bool,
 }
 
+/// What everybody may know of keys that cannot be had: the URL can have secrets in its query.
+const PUBLIC_PROBLEM: &str = "Keys could not be had from where the issuer publishes them.";
+
 impl Provenance {
     /// A text that tells it from all others.
     pub fn key(&self) -> Option<Vec<u8>> {
@@ -68,6 +71,7 @@ impl KeySource {
             let url = location.insecure_url().unwrap_or_default();
             let detail = format!("Keys are not fetched from \"{url}\" without TLS.");
             Rejection::new(Reason::KeysUnavailable, detail)
+                .publicly(PUBLIC_PROBLEM)
                 .hint("Use an https: URL, or set pg_jwks.allow_insecure_http for tests on one machine.")
         })
     }
@@ -106,6 +110,8 @@ impl KeySource {
 
     /// That keys cannot be had from here. `error` is a full sentence.
     pub fn unavailable(&self, error: &str) -> Rejection {
-        Rejection::new(Reason::KeysUnavailable, self.location.problem(error)).hint(self.location.hint())
+        Rejection::new(Reason::KeysUnavailable, self.location.problem(error))
+            .publicly(PUBLIC_PROBLEM)
+            .hint(self.location.hint())
     }
 }

@@ -7,9 +7,15 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::user::may_know_settings;
+
 /// Raises a rejection: 22023 for a malformed token, 28000 for one that is not accepted, 55000 if the server lacks
-/// a setting or keys.
+/// a setting or keys. The values of settings are told to those who may know them.
 pub fn raise_rejection(rejection: Rejection) -> ! {
+    let rejection = match may_know_settings() {
+        true => rejection,
+        false => rejection.without_settings(),
+    };
     let sqlstate = match rejection.reason.class() {
         Class::Malformed => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         Class::Rejected => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,

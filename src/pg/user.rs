@@ -46,6 +46,13 @@ pub fn may_set_role(role: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether the session user may know the values of all settings: a member of `pg_monitor`, or a superuser. Whose rights a
+/// function runs with does not count: the client hears the answer.
+pub fn may_know_settings() -> bool {
+    // SAFETY: the functions read a variable and the catalogue, and raise only if that cannot be read.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetSessionUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_MONITOR)) }
+}
+
 /// The OID of the session user.
 pub fn session_user() -> pg_sys::Oid {
     // SAFETY: reads a variable.

@@ -10,7 +10,7 @@ const READ: [&str; 3] =
 
 #[test]
 fn users_see_neither_keys_nor_counters() {
-    let mut session = App::new(&CLUSTER, &[]).connect();
+    let mut session = App::plain(&CLUSTER, &[]).connect();
     for statement in READ.iter().chain(&["SELECT auth.jwks_refresh()"]) {
         let error = session.batch_execute(statement).expect_err("no privilege");
         assert_eq!(pg_error(&error).sqlstate, "42501", "{statement}");
@@ -19,7 +19,7 @@ fn users_see_neither_keys_nor_counters() {
 
 #[test]
 fn monitors_read_and_do_not_refresh() {
-    let app = App::new(&CLUSTER, &[]);
+    let app = App::plain(&CLUSTER, &[]);
     CLUSTER.client().batch_execute(&format!("GRANT pg_monitor TO {}", app.role())).expect("GRANT");
     let mut session = app.connect();
     for statement in READ {

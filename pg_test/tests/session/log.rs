@@ -258,7 +258,7 @@ fn a_rejection_is_logged_with_its_reason() {
     let token = token_with(json!({ "aud": "shop" }));
     try_init(&mut client, &token).expect_err("another audience");
     let log = server().log_since(mark);
-    for part in ["JWT rejected: audience not accepted", "Claim \"aud\" must have \"app\"."] {
+    for part in ["JWT rejected: audience not accepted", "Claim \\\"aud\\\" must have \\\"app\\\"."] {
         assert!(log.contains(part), "{log}");
     }
 }

@@ -84,7 +84,7 @@ fn the_functions_in_sql_run_as_their_caller_with_a_safe_search_path() {
 
 #[test]
 fn a_role_without_grants_can_call_the_functions() {
-    let mut client = App::new(&NOT_PRELOADED, &[]).connect();
+    let mut client = App::plain(&NOT_PRELOADED, &[]).connect();
     client.batch_execute("SELECT auth.init(), auth.jwt_session_clear(), auth.set_tenant(NULL)").expect("callable");
     for reader in [
         "jwt()",
@@ -110,12 +110,12 @@ fn a_role_without_grants_can_call_the_functions() {
     client.batch_execute("SELECT * FROM auth.rls_lint()").expect("callable");
     let error = client.execute("SELECT auth.jwt_session_init('x')", &[]).expect_err("no token");
     assert_eq!(pg_test::pg_error(&error).sqlstate, "22023");
-    assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 11);
+    assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 12);
 }
 
 #[test]
 fn nobody_but_the_owner_may_create_in_the_schema() {
-    let mut client = App::new(&NOT_PRELOADED, &[]).connect();
+    let mut client = App::plain(&NOT_PRELOADED, &[]).connect();
     for statement in [
         "CREATE FUNCTION auth.user_id(int) RETURNS text LANGUAGE sql AS 'SELECT 1'",
         "CREATE OR REPLACE FUNCTION auth.user_id() RETURNS text LANGUAGE sql AS 'SELECT 1'",

@@ -10,7 +10,7 @@ use crate::cases::{ISS, KEY};
 
 /// A database of a role that is no superuser.
 fn database(name: &str) -> (App<'static>, Client) {
-    let owner = App::new(&NOT_PRELOADED, &[]);
+    let owner = App::plain(&NOT_PRELOADED, &[]);
     let create = format!("CREATE DATABASE {name} OWNER {}", owner.role());
     NOT_PRELOADED.client().batch_execute(&create).expect("CREATE DATABASE");
     let client = NOT_PRELOADED.connect(owner.role(), name);
@@ -33,7 +33,7 @@ fn an_owner_of_a_database_can_install_and_remove_it() {
     assert_eq!(functions(&mut client), 0);
     client.batch_execute("CREATE EXTENSION pg_jwks; DROP SCHEMA auth CASCADE").expect("once more");
     assert_eq!(functions(&mut client), 0);
-    let mut plain = NOT_PRELOADED.connect(App::new(&NOT_PRELOADED, &[]).role(), "owned");
+    let mut plain = NOT_PRELOADED.connect(App::plain(&NOT_PRELOADED, &[]).role(), "owned");
     assert_eq!(sql::refused(&mut plain, "CREATE EXTENSION pg_jwks").sqlstate, "42501");
 }
 
@@ -102,7 +102,7 @@ fn a_dump_restores_extension_and_policies() {
     NOT_PRELOADED.client().batch_execute("CREATE DATABASE restored").expect("CREATE DATABASE");
     run(NOT_PRELOADED.program("pg_restore").args(["--exit-on-error", "--dbname=restored"]).arg(&dump));
 
-    let reader = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &pg_test::jwks(&[&KEY]).to_string())]);
+    let reader = App::plain(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &pg_test::jwks(&[&KEY]).to_string())]);
     let mut client = NOT_PRELOADED.connect(reader.role(), "restored");
     accepted(&mut client, &token(&KEY, ISS));
     let stranger = pg_test::SigningKey::generate(pg_test::Alg::Es256, "k");

@@ -4,6 +4,7 @@ mod cases;
 mod catalogue;
 mod configuration_files;
 mod explain;
+mod hidden_values;
 mod hostile_schema;
 mod installation;
 mod licences;

@@ -6,7 +6,7 @@ use postgres::Client;
 
 /// A plain role's session that has loaded the library.
 fn plain() -> Client {
-    let mut client = App::new(&NOT_PRELOADED, &[]).connect();
+    let mut client = App::plain(&NOT_PRELOADED, &[]).connect();
     client.batch_execute("SELECT auth.init()").expect("loads the library");
     client
 }
@@ -46,7 +46,7 @@ fn plain_roles_change_no_setting() {
 
 #[test]
 fn plain_roles_keep_no_setting_not_even_where_the_library_is_not_loaded() {
-    let app = App::new(&NOT_PRELOADED, &[]);
+    let app = App::plain(&NOT_PRELOADED, &[]);
     let mut client = app.connect();
     for name in names() {
         let statement = format!("ALTER ROLE {} SET {name} = '1'", app.role());
@@ -58,7 +58,7 @@ fn plain_roles_keep_no_setting_not_even_where_the_library_is_not_loaded() {
 #[test]
 fn connections_of_plain_roles_bring_no_setting() {
     // Where the library is loaded later, what they bring is dropped: see configuration_files.
-    let app = App::new(&NOT_PRELOADED, &[]);
+    let app = App::plain(&NOT_PRELOADED, &[]);
     // Some settings are hidden from others, and a value that nobody sees proves nothing.
     let grant = format!("GRANT pg_read_all_settings TO {}", app.role());
     NOT_PRELOADED.client().batch_execute(&grant).expect("GRANT");
@@ -76,7 +76,7 @@ fn connections_of_plain_roles_bring_no_setting() {
 #[test]
 #[cfg_attr(before_pg15, ignore = "GRANT SET came with PostgreSQL 15")]
 fn set_can_be_granted() {
-    let app = App::new(&NOT_PRELOADED, &[]);
+    let app = App::plain(&NOT_PRELOADED, &[]);
     let mut admin = NOT_PRELOADED.client();
     let grant = format!("LOAD 'pg_jwks'; GRANT SET ON PARAMETER pg_jwks.audience TO {}", app.role());
     admin.batch_execute(&grant).expect("GRANT");

@@ -10,7 +10,7 @@ use crate::cases::{ISS, KEY};
 
 /// A table of tasks, and a session of a role that may do everything to it but is not its owner.
 fn tasks(table: &str) -> Client {
-    let app = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &jwks(&[&KEY]).to_string())]);
+    let app = App::plain(&NOT_PRELOADED, &[("issuer", ISS), ("jwks", &jwks(&[&KEY]).to_string())]);
     let schema = format!(
         "CREATE TABLE {table} (id int PRIMARY KEY, owner text NOT NULL DEFAULT auth.user_id(), body text);
          INSERT INTO {table} VALUES (1, 'alice', 'a'), (2, 'bob', 'b');

@@ -18,6 +18,7 @@ pub mod cache;
 pub mod claims;
 pub mod digest;
 pub mod discovery;
+mod excerpt;
 pub mod jose;
 pub mod json;
 pub mod policy;

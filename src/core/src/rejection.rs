@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
+use crate::excerpt::excerpt;
+use crate::json::ascii_escaped;
+
 /// The checks of a token, in the order in which they are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
@@ -174,22 +179,52 @@ reasons! {
 pub struct Rejection {
     /// The stable reason.
     pub reason: Reason,
-    /// What was expected, as a full sentence. It has no text of the token.
+    /// What was expected, in full sentences. Of the token it has `iss`, `aud`, `alg`, `kid` and `typ` at most.
     pub detail: String,
     /// What to do about it, as a full sentence, if that is known.
     pub hint: Option<String>,
+    /// The detail for those who may not know the values of settings; `None` if it has none of them.
+    public_detail: Option<String>,
 }
 
 impl Rejection {
-    /// A rejection without a hint.
+    /// A rejection without a hint, whose detail everybody may read.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), hint: None }
+        Self { reason, detail: detail.into(), hint: None, public_detail: None }
     }
 
-    /// The same with a hint.
+    /// The same with a hint. It has no values of settings.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
+
+    /// The same with another detail for those who may not know the values of settings.
+    pub fn publicly(self, detail: impl Into<String>) -> Self {
+        Self { public_detail: Some(detail.into()), ..self }
+    }
+
+    /// The same with what the token has in place of what was expected, for everybody.
+    pub(crate) fn instead_of<'t>(self, values: impl IntoIterator<Item = &'t str>) -> Self {
+        let quoted: Vec<_> = values.into_iter().take(MOST_VALUES).map(quoted).collect();
+        let has = match quoted.is_empty() {
+            true => " The token has none.".to_owned(),
+            false => format!(" The token has {}.", quoted.join(", ")),
+        };
+        Self { detail: self.detail + &has, public_detail: self.public_detail.map(|detail| detail + &has), ..self }
+    }
+
+    /// What may be told to those who may not know the values of settings.
+    pub fn without_settings(self) -> Self {
+        Self { detail: self.public_detail.unwrap_or(self.detail), public_detail: None, ..self }
+    }
+}
+
+/// Values of a token that a detail repeats: whoever made it chose how many there are.
+const MOST_VALUES: usize = 8;
+
+/// A value of a token: not longer than an error should be, and in any encoding.
+fn quoted(value: &str) -> String {
+    ascii_escaped(&Value::from(excerpt(value)).to_string())
 }
 
 impl fmt::Display for Rejection {

@@ -1,4 +1,4 @@
-//! `auth.jwt_explain`: one row a check, in order, and nothing of the token in any of them.
+//! `auth.jwt_explain`: one row a check, in order, and of the token only its origin and kind in any of them.
 
 mod common;
 
@@ -115,10 +115,18 @@ fn details_say_what_was_expected() {
         (
             token.clone().claim("iss", "x"),
             Check::Issuer,
-            "Claim \"iss\" must be exactly \"https://issuer.example\" or \"b\".",
+            "Claim \"iss\" must be exactly \"https://issuer.example\" or \"b\". The token has \"x\".",
         ),
-        (token.clone().claim("aud", "x"), Check::Audience, "Claim \"aud\" must have \"app\" or \"other\"."),
-        (token.clone().header("alg", "x"), Check::Algorithm, "Header parameter \"alg\" must be one of RS256, ES256."),
+        (
+            token.clone().claim("aud", "x"),
+            Check::Audience,
+            "Claim \"aud\" must have \"app\" or \"other\". The token has \"x\".",
+        ),
+        (
+            token.clone().header("alg", "x"),
+            Check::Algorithm,
+            "Header parameter \"alg\" must be one of RS256, ES256. The token has \"x\".",
+        ),
         (
             token.clone().claim("exp", 1_749_999_900),
             Check::Expiry,
@@ -159,7 +167,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn nothing_of_the_token_is_in_any_detail(
+    fn nothing_of_the_token_but_its_origin_and_kind_is_in_any_detail(
         names in prop::collection::vec(secret(), 12),
         replaced in prop::collection::vec(any::<bool>(), 9),
         audience_is_list in any::<bool>(),
@@ -185,15 +193,61 @@ proptest! {
         });
         let findings = server.explain(&text);
         outcomes(&findings);
-        let mut forbidden: Vec<&str> = names.iter().map(String::as_str).collect();
+        // Details may have `iss`, `aud`, `kid`, `alg` and `typ`.
+        let other = |index: &usize| ![2, 3, 7, 8, 9].contains(index);
+        let mut forbidden: Vec<&str> = (0..names.len()).filter(other).map(|index| names[index].as_str()).collect();
         forbidden.extend(text.split('.').filter(|part| part.len() > 8));
-        forbidden.extend(["9173548612", "6ba7b810", RSA_OTHER.kid, "editor", "nobody"]);
+        forbidden.extend(["9173548612", "6ba7b810", "editor", "nobody"]);
         for finding in &findings {
             let detail = finding.detail.as_deref().unwrap_or_default();
             for part in &forbidden {
                 prop_assert!(!detail.contains(part), "{} in {}", part, detail);
             }
         }
-        prop_assert!(Value::from(findings.len()) == 11);
+        prop_assert!(Value::from(findings.len()) == 12);
+    }
+}
+
+#[test]
+fn details_without_settings_have_the_values_of_the_token_only() {
+    let mut server = Server::new(&[&RSA]).set(|settings| {
+        settings.issuer = Some("https://issuer.example, https://partner.example");
+        settings.audience = Some("app, other");
+        settings.required_scope = Some("hidden");
+        settings.allowed_algorithms = "RS256, ES256";
+        settings.token_type = TokenType::Access;
+    });
+    let token = Token::new(&RSA);
+    for (token, check, expected) in [
+        (
+            token.clone().claim("iss", "x"),
+            Check::Issuer,
+            "Claim \"iss\" is not that of a trusted issuer. The token has \"x\".",
+        ),
+        (
+            token.clone().without("iss"),
+            Check::Issuer,
+            "Claim \"iss\" is not that of a trusted issuer. The token has none.",
+        ),
+        (
+            token.clone().claim("aud", json!(["x", "y"])),
+            Check::Audience,
+            "Claim \"aud\" has no accepted audience. The token has \"x\", \"y\".",
+        ),
+        (token.clone(), Check::Scope, "The token must carry another scope."),
+        (
+            token.clone().header("alg", "none"),
+            Check::Algorithm,
+            "Header parameter \"alg\" is not an allowed algorithm. The token has \"none\".",
+        ),
+        (
+            token.clone().header("typ", "\u{e9}\n"),
+            Check::Type,
+            "Header parameter \"typ\" is not that of an accepted kind of token. The token has \"\\u00e9\\n\".",
+        ),
+    ] {
+        let findings = server.explain(token.text());
+        let finding = findings.into_iter().find(|finding| finding.check == check).unwrap();
+        assert_eq!(finding.without_settings().detail.as_deref(), Some(expected));
     }
 }

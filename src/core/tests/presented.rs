@@ -39,7 +39,7 @@ fn what_it_says_is_short() {
     let many: Vec<_> = (0..12).map(|_| long.clone()).collect();
     let token = Token::new(&ED25519).claim("iss", long.clone()).claim("aud", many).header("kid", long);
     let said = Presented::of(token.text().as_bytes());
-    assert_eq!(said.iss.as_deref(), Some(&*format!("{}...", "é".repeat(200))));
+    assert_eq!(said.iss.as_deref(), Some(&*format!("{}\u{2026}", "é".repeat(200))));
     assert_eq!(said.aud.len(), 8);
     assert_eq!(said.kid, said.iss);
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::token::Unverified;
+use crate::excerpt::excerpt;
 
 /// The members of a token that help to find out where it came from and for whom it was made. They are not facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,9 +15,6 @@ pub struct Presented {
     /// Header parameter `kid`.
     pub kid: Option<String>,
 }
-
-/// Longer texts are cut, to so many characters and a mark: whoever makes the token chooses them.
-const LONGEST: usize = 200;
 
 /// Further values of `aud` are left out.
 const MOST_AUDIENCES: usize = 8;
@@ -31,7 +29,7 @@ impl Presented {
             Some(Value::Array(values)) => values.iter().filter_map(text).take(MOST_AUDIENCES).collect(),
             aud => aud.and_then(text).into_iter().collect(),
         };
-        Self { iss: claim("iss").and_then(text), aud, kid: token.header.kid.as_deref().map(cut) }
+        Self { iss: claim("iss").and_then(text), aud, kid: token.header.kid.as_deref().map(excerpt) }
     }
 
     /// The same as members of a JSON object, without those that the token does not have.
@@ -43,12 +41,5 @@ impl Presented {
 }
 
 fn text(value: &Value) -> Option<String> {
-    value.as_str().map(cut)
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
+    value.as_str().map(excerpt)
 }

@@ -104,7 +104,10 @@ fn check_audience(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejectio
                 return Ok(());
             }
             let names: Vec<_> = accepted.iter().map(|name| format!("\"{name}\"")).collect();
-            Err(Rejection::new(Reason::AudienceNotAccepted, format!("Claim \"aud\" must have {}.", names.join(" or "))))
+            let detail = format!("Claim \"aud\" must have {}.", names.join(" or "));
+            Err(Rejection::new(Reason::AudienceNotAccepted, detail)
+                .publicly("Claim \"aud\" has no accepted audience.")
+                .instead_of(claims.audiences()))
         }
     }
 }
@@ -113,7 +116,8 @@ fn check_audience(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejectio
 fn check_scope(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
     match provider.required_scope.iter().find(|scope| !claims.has_scope(scope)) {
         None => Ok(()),
-        Some(scope) => Err(Rejection::new(Reason::ScopeMissing, format!("The token must carry scope \"{scope}\"."))),
+        Some(scope) => Err(Rejection::new(Reason::ScopeMissing, format!("The token must carry scope \"{scope}\"."))
+            .publicly("The token must carry another scope.")),
     }
 }
 
@@ -126,6 +130,8 @@ fn check_type(typ: Option<&str>, provider: &Provider) -> Result<(), Rejection> {
     });
     match provider.token_type == TokenType::Any || access {
         true => Ok(()),
-        false => Err(Rejection::new(Reason::TypeNotAccepted, "Header parameter \"typ\" must be \"at+jwt\".")),
+        false => Err(Rejection::new(Reason::TypeNotAccepted, "Header parameter \"typ\" must be \"at+jwt\".")
+            .publicly("Header parameter \"typ\" is not that of an accepted kind of token.")
+            .instead_of(typ)),
     }
 }

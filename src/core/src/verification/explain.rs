@@ -22,6 +22,20 @@ pub struct Finding {
     pub ok: Option<bool>,
     /// What was expected, or why the check could not be reached; `None` if the token passes.
     pub detail: Option<String>,
+    /// The detail for those who may not know the values of settings.
+    public_detail: Option<String>,
+}
+
+impl Finding {
+    fn new(check: Check, ok: Option<bool>, detail: Option<String>) -> Self {
+        Self { check, ok, public_detail: detail.clone(), detail }
+    }
+
+    /// What may be told to those who may not know the values of settings.
+    #[must_use]
+    pub fn without_settings(self) -> Self {
+        Self { detail: self.public_detail.clone(), ..self }
+    }
 }
 
 struct Findings(Vec<Finding>);
@@ -30,19 +44,24 @@ impl Findings {
     fn record<T>(&mut self, check: Check, outcome: Result<T, Rejection>) -> Option<T> {
         match outcome {
             Ok(value) => {
-                self.0.push(Finding { check, ok: Some(true), detail: None });
+                self.0.push(Finding::new(check, Some(true), None));
                 Some(value)
             }
             Err(rejection) => {
-                let hint = rejection.hint.map_or(String::new(), |hint| format!(" {hint}"));
-                self.0.push(Finding { check, ok: Some(false), detail: Some(rejection.detail + &hint) });
+                let with_hint = |rejection: Rejection| match rejection.hint {
+                    Some(hint) => format!("{} {hint}", rejection.detail),
+                    None => rejection.detail,
+                };
+                let public_detail = Some(with_hint(rejection.clone().without_settings()));
+                let detail = Some(with_hint(rejection));
+                self.0.push(Finding { check, ok: Some(false), detail, public_detail });
                 None
             }
         }
     }
 
     fn unreached(&mut self, checks: &[Check], why: &str) {
-        self.0.extend(checks.iter().map(|check| Finding { check: *check, ok: None, detail: Some(why.to_owned()) }));
+        self.0.extend(checks.iter().map(|check| Finding::new(*check, None, Some(why.to_owned()))));
     }
 }
 

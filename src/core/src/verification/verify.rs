@@ -142,6 +142,8 @@ impl Unverified<'_> {
             let names: Vec<_> = providers.all().iter().map(|provider| format!("\"{}\"", provider.issuer)).collect();
             let detail = format!("Claim \"iss\" must be exactly {}.", names.join(" or "));
             Rejection::new(Reason::IssuerNotAccepted, detail)
+                .publicly("Claim \"iss\" is not that of a trusted issuer.")
+                .instead_of(self.issuer())
         })
     }
 
@@ -150,6 +152,8 @@ impl Unverified<'_> {
         self.allowed_algorithm(provider).ok_or_else(|| {
             let detail = format!("Header parameter \"alg\" must be one of {}.", provider.algorithms);
             Rejection::new(Reason::AlgorithmNotAllowed, detail)
+                .publicly("Header parameter \"alg\" is not an allowed algorithm.")
+                .instead_of([&*self.header.alg])
         })
     }
 
@@ -197,10 +201,8 @@ impl Unverified<'_> {
                 ));
             }
             Candidates::None => {
-                return Err(Rejection::new(
-                    Reason::KeyUnknown,
-                    format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name()),
-                ));
+                let detail = format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name());
+                return Err(Rejection::new(Reason::KeyUnknown, detail).instead_of(self.header.kid.as_deref()));
             }
         };
         match signed {

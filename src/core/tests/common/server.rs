@@ -93,8 +93,7 @@ impl Server {
     pub fn verify(&mut self, token: impl AsRef<[u8]>) -> Result<VerifiedClaims, Reason> {
         let token = token.as_ref();
         let findings = self.clone().explain(token);
-        let outcome = verify(token, &self.providers(), &mut self.keys, self.now)
-            .map_err(|rejection| rejection.reason);
+        let outcome = verify(token, &self.providers(), &mut self.keys, self.now).map_err(|rejection| rejection.reason);
         let first = findings.iter().find(|finding| finding.ok == Some(false)).map(|finding| finding.check);
         match &outcome {
             Ok(_) => assert!(findings.iter().all(|finding| finding.ok == Some(true)), "{findings:?}"),

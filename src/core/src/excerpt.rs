@@ -1,0 +1,12 @@
+//! Texts that whoever made a token chose, as short as an error or a line of the log may have them.
+
+/// Longer texts are cut, to so many characters and a mark.
+const LONGEST: usize = 200;
+
+/// The text, or the front of a long one.
+pub fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}\u{2026}", &text[..end]),
+        None => text.to_owned(),
+    }
+}
