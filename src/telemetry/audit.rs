@@ -70,6 +70,7 @@ fn write_rejected(
     line.insert("check".into(), rejection.reason.check().name().into());
     line.insert("reason".into(), rejection.reason.text().into());
     line.insert("detail".into(), rejection.detail.clone().into());
+    line.insert("remote_host".into(), client_address().into());
     if left_out > 0 {
         line.insert("left_out_before".into(), left_out.into());
     }
@@ -78,7 +79,6 @@ fn write_rejected(
 
 fn write(mut line: Value, user: Option<String>) {
     line["user"] = user.into();
-    line["client"] = client_address().into();
     let line = format!("{} {}", redaction::AUDIT, ascii_escaped(&line.to_string()));
     // For the server's log alone: a client that asked for messages of level LOG gets none.
     log::as_audit(|| ereport!(PgLogLevel::LOG_SERVER_ONLY, PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, line));

@@ -144,7 +144,7 @@ fn a_rejection_has_the_origin_of_the_token_and_of_the_client() {
         ("iss", json!(issuer.url())),
         ("aud", json!(["shop", "\u{fc}ber"])),
         ("kid", json!("which key")),
-        ("client", json!("127.0.0.1")),
+        ("remote_host", json!("127.0.0.1")),
         ("reason", json!("audience not accepted")),
     ] {
         assert_eq!(line[name], value, "{line}");
@@ -159,7 +159,7 @@ fn a_client_on_the_same_machine_is_local() {
     psql.env("PGUSER", app.role()).env("PGHOST", QUIET.socket_dir());
     let output = psql.args(["-c", "SELECT auth.jwt_session_init('nonsense')"]).output().expect("psql");
     assert!(!output.status.success(), "{output:?}");
-    assert_eq!(lines(&QUIET, &app)[0]["client"], "[local]");
+    assert_eq!(lines(&QUIET, &app)[0]["remote_host"], "[local]");
 }
 
 #[test]

@@ -231,6 +231,6 @@ fn refusals_are_counted_and_audited() {
     let audited = log.matches("\"decision\":\"rejected\"").count();
     // Each second has ten lines, and PostgreSQL's own line for each refused login has the reason beside it.
     assert!((10..30).contains(&audited), "{audited} lines");
-    assert!(log.contains(r#""reason":"token expired","user":"alice"}"#), "{log}");
+    assert!(log.contains(r#""reason":"token expired","remote_host":"127.0.0.1","user":"alice"}"#), "{log}");
     assert_eq!(log.matches("OAuth token rejected for user \"alice\": token expired").count(), 30);
 }
