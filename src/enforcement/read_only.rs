@@ -1,9 +1,11 @@
 //! Identities that must not write (`pg_jwks.read_only_claim`).
 
 use pg_jwks_core::verification::verify::VerifiedClaims;
+use pgrx::prelude::*;
 
+use super::writing;
 use crate::identity::session;
-use crate::pg::transaction;
+use crate::pg::{error, transaction};
 use crate::settings::Settings;
 
 /// Whether the claims forbid to write.
@@ -16,4 +18,18 @@ pub fn enforce() {
     if session::is_read_only() {
         transaction::make_read_only();
     }
+}
+
+/// Makes the transaction read-only for an identity that is about to be set. Raises 55000 within a statement that may
+/// write: PostgreSQL has let that one begin.
+pub fn restrict_transaction() {
+    if writing::is_in_progress() {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "read-only identity not allowed within a statement that may write".into(),
+            "The token's identity must not write, and the statement in progress began without it.".into(),
+            Some("Call auth.jwt_session_init() in a statement of its own.".into()),
+        );
+    }
+    transaction::make_read_only();
 }
