@@ -33,3 +33,21 @@ pub fn restrict_transaction() {
     }
     transaction::make_read_only();
 }
+
+/// The functions that change large objects: `lowrite`, `lo_creat` and so on. PostgreSQL itself refuses them in read-only
+/// transactions from version 16 on.
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+const CHANGES_LARGE_OBJECTS: [u32; 10] = [715, 764, 767, 955, 957, 964, 1004, 3172, 3457, 3460];
+
+/// Raises 25006 for a function that writes past the checks of read-only transactions.
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+pub fn check_function(function: pg_sys::Oid) {
+    if CHANGES_LARGE_OBJECTS.contains(&function.to_u32()) {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            "cannot change large objects in a read-only transaction".into(),
+            "The session's identity must not write.".into(),
+            None,
+        );
+    }
+}

@@ -68,6 +68,11 @@ pub fn settle() -> bool {
     is_left
 }
 
+/// The error that is about to be raised rolls back that [`settle`] took a role away: takes it away once more after that.
+pub fn settle_after_error() {
+    AfterEnd::new(reset_after_failure).arm();
+}
+
 /// A transaction's end can bring back a role that was set before, and end settings that hid it.
 fn ended(event: Event) {
     match event {

@@ -79,7 +79,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if concerns_us() {
             pgrx_extern_c_guard(|| enforce(is_on_tables(query)));
         }
-        if session::is_refused() {
+        if session::is_refused() && settings::trust_request_claims() {
             // A parallel worker would believe `request.jwt.claims`: it does not know that a token was refused.
             pgrx_extern_c_guard(|| keep_to_leader(query));
         }
@@ -228,9 +228,17 @@ unsafe extern "C-unwind" fn object_access(
     part: c_int,
     argument: *mut c_void,
 ) {
-    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && concerns_us() && is_outside_of_statements() {
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && concerns_us() {
         // SAFETY: PostgreSQL expects errors here.
-        unsafe { pgrx_extern_c_guard(enforce_for_call) };
+        unsafe {
+            if is_outside_of_statements() {
+                pgrx_extern_c_guard(enforce_for_call);
+            }
+            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            if session::is_read_only() {
+                pgrx_extern_c_guard(|| read_only::check_function(object));
+            }
+        }
     }
     if let Some(next) = OBJECT_ACCESS.next() {
         // SAFETY: the hook that was there before, with PostgreSQL's own arguments.
@@ -259,12 +267,15 @@ fn settle_role() {
     }
 }
 
-/// As [`enforce`]. PostgreSQL has checked already whether the role may call the function.
+/// As [`enforce`], for a function that is called by its OID. PostgreSQL has checked already whether the role may call the function.
 fn enforce_for_call() {
     let role = current_role();
     enforce(false);
     if current_role() != role {
-        raise_gone();
+        match session::identity() {
+            Some(_) => raise_expired(),
+            None => raise_gone(),
+        }
     }
 }
 
@@ -291,6 +302,7 @@ fn enforce(is_on_tables: bool) {
 }
 
 fn raise_gone() -> ! {
+    role::settle_after_error();
     error::raise(
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         "identity is gone".into(),
