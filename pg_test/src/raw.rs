@@ -77,11 +77,31 @@ impl RawClient {
 
     /// Runs statements, and returns the rows of all of them.
     pub fn query(&mut self, statements: &str) -> Result<Rows, PgError> {
-        let mut rows = Vec::new();
-        let mut failure = None;
         let mut body = statements.as_bytes().to_vec();
         body.push(0);
-        if let Err(error) = self.write(Some(b'Q'), &body) {
+        self.ask(b'Q', &body)
+    }
+
+    /// Calls a function by its OID (FunctionCall), with arguments as text.
+    pub fn call(&mut self, function: u32, arguments: &[&str]) -> Result<(), PgError> {
+        let mut body = function.to_be_bytes().to_vec();
+        let count = u16::try_from(arguments.len()).expect("few arguments");
+        body.extend_from_slice(&[0, 0]);
+        body.extend_from_slice(&count.to_be_bytes());
+        for argument in arguments {
+            let length = u32::try_from(argument.len()).expect("a short argument");
+            body.extend_from_slice(&length.to_be_bytes());
+            body.extend_from_slice(argument.as_bytes());
+        }
+        body.extend_from_slice(&[0, 0]);
+        self.ask(b'F', &body).map(drop)
+    }
+
+    /// Sends a message, and returns the rows of the answer, which ends when the server is ready.
+    fn ask(&mut self, kind: u8, body: &[u8]) -> Result<Rows, PgError> {
+        let mut rows = Vec::new();
+        let mut failure = None;
+        if let Err(error) = self.write(Some(kind), body) {
             return Err(closed(&error));
         }
         loop {

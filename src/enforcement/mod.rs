@@ -3,3 +3,4 @@
 pub mod read_only;
 pub mod role;
 pub mod statements;
+mod writing;

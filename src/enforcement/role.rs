@@ -4,8 +4,11 @@
 //! after a failed `jwt_session_init` restores the role too, and with it the rights of an identity that is gone. It is
 //! therefore reset when PostgreSQL lets go of the memory of the transaction that failed, which comes after it has
 //! restored its settings.
+//!
+//! An identity can also go in ways that are nobody's call: RESET, a setting made empty, the end of a transaction. So each
+//! statement without identity first asks whether the role is still that of one ([`settle`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 
 use pg_jwks_core::claims::ClaimSet;
@@ -18,12 +21,67 @@ use crate::identity::session;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_text;
 use crate::pg::setting::{assign, reset_without_raising};
-use crate::pg::transaction::AfterEnd;
+use crate::pg::transaction::{self, AfterEnd, Event};
 use crate::pg::user::{current_role, current_user, may_set_role, role_named};
 use crate::settings::Settings;
 
-/// The roles that identities have set since the session was last without any.
+/// The roles that identities have set in this session.
 static ROLES: BackendLocal<RefCell<Vec<pg_sys::Oid>>> = BackendLocal::new(RefCell::new(Vec::new()));
+
+/// Whether an identity was in force, or a transaction has ended, since the role was last found to be nobody's or the
+/// application's own.
+static IS_DOUBTFUL: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
+
+/// The role that the application itself has set while there was no identity.
+static OWN: BackendLocal<Cell<pg_sys::Oid>> = BackendLocal::new(Cell::new(pg_sys::InvalidOid));
+
+/// Listens to the ends of transactions. Called once, when the library is loaded.
+pub fn watch() {
+    transaction::listen(ended);
+}
+
+/// Whether identities have set roles in this session.
+#[inline]
+pub fn are_set() -> bool {
+    ROLES.with_borrow(|roles| !roles.is_empty())
+}
+
+/// An identity is in force: the role is its from now on.
+pub fn belongs_to_identity() {
+    IS_DOUBTFUL.set(true);
+    OWN.set(pg_sys::InvalidOid);
+}
+
+/// Takes away the role of an identity that is gone, and says whether there was one. To be called without identity. The
+/// application's own SET ROLE stays.
+pub fn settle() -> bool {
+    if !IS_DOUBTFUL.get() {
+        OWN.set(current_role());
+        return false;
+    }
+    if is_security_definer() || !transaction::is_in_progress() {
+        return false;
+    }
+    let is_left = role_is_set_by_identity();
+    reset_role();
+    IS_DOUBTFUL.set(false);
+    is_left
+}
+
+/// The error that is about to be raised rolls back that [`settle`] took a role away: takes it away once more after that.
+pub fn settle_after_error() {
+    AfterEnd::new(reset_after_failure).arm();
+}
+
+/// A transaction's end can bring back a role that was set before, and end settings that hid it.
+fn ended(event: Event) {
+    match event {
+        Event::Committed if !IS_DOUBTFUL.get() => OWN.set(current_role()),
+        Event::Committed | Event::RolledBack | Event::SubRolledBack { .. } => {}
+        Event::SubCommitted { .. } | Event::Underway => return,
+    }
+    IS_DOUBTFUL.set(true);
+}
 
 /// A role that is about to change with the identity. Until this is told that all went well, the role of a former
 /// identity is as good as gone.
@@ -35,6 +93,7 @@ pub struct Change {
 impl Change {
     /// Begins to set the role of an identity.
     pub fn begin() -> Self {
+        belongs_to_identity();
         Self { on_failure: Some(AfterEnd::new(reset_after_failure)) }
     }
 
@@ -59,7 +118,7 @@ impl Change {
 impl Drop for Change {
     fn drop(&mut self) {
         if let Some(reset) = self.on_failure.take()
-            && ROLES.with_borrow(|roles| !roles.is_empty())
+            && are_set()
         {
             reset.arm();
         }
@@ -78,7 +137,7 @@ pub fn clear() {
 
 /// Takes away the role of an identity that has expired, and says whether identities have roles in this session.
 pub fn expire() -> bool {
-    if is_security_definer() || ROLES.with_borrow(Vec::is_empty) {
+    if is_security_definer() || !are_set() {
         return false;
     }
     reset_role();
@@ -137,7 +196,8 @@ fn reset_role() {
 }
 
 fn role_is_set_by_identity() -> bool {
-    ROLES.with_borrow(|roles| roles.contains(&current_role()))
+    let role = current_role();
+    role != OWN.get() && ROLES.with_borrow(|roles| roles.contains(&role))
 }
 
 fn is_security_definer() -> bool {

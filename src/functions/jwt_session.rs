@@ -19,11 +19,11 @@ use crate::telemetry::{activity, audit};
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
 fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
-    let replacement = session::Replacement::begin();
+    let is_local = is_local.unwrap_or(false);
+    let replacement = session::Replacement::begin(is_local);
     let role = role::Change::begin();
     activity::conceal_tokens();
     let settings = settings::current();
-    let is_local = is_local.unwrap_or(false);
     if !is_local && settings.session_scope == SessionScope::Transaction {
         raise_session_scope();
     }
@@ -38,9 +38,13 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
             error::raise_rejection(rejection)
         }
         Ok(claims) => {
+            let is_read_only = read_only::is_claimed(&claims, &settings);
+            if is_read_only {
+                read_only::restrict_transaction();
+            }
             count(&counters().accepted);
             audit::accepted(&claims);
-            replacement.set(&claims, read_only::is_claimed(&claims, &settings), is_local);
+            replacement.set(&claims, is_read_only, is_local);
             role.succeed();
         }
     }

@@ -6,9 +6,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::request_claims;
-use super::session::{Identity, identity};
+use super::session::{self, Identity, identity};
 use crate::pg::backend_local::BackendLocal;
-use crate::pg::clock::{from_postgres, statement_start, transaction_start};
+use crate::pg::clock::{from_postgres, present_moment, statement_start, transaction_start};
 use crate::pg::error::raise_at;
 use crate::pg::process::is_parallel_worker;
 use crate::settings::{self, OnExpiry};
@@ -16,11 +16,20 @@ use crate::settings::{self, OnExpiry};
 /// The moment that was last found to be before some identity's end: its serial, and when the statement began.
 static UNEXPIRED: BackendLocal<Cell<(u64, pg_sys::TimestampTz)>> = BackendLocal::new(Cell::new((0, 0)));
 
-/// The identity in force, if its token had not expired when the present statement began. Raises 28000 if it had. A transaction that a procedure began is later than the client's statement, and counts as one.
+/// When the innermost statement began that the hooks of statements have seen.
+static NOTED: BackendLocal<Cell<pg_sys::TimestampTz>> = BackendLocal::new(Cell::new(0));
+
+/// A statement begins or goes on, one within another included: from now on this moment counts.
+pub fn note_statement() {
+    NOTED.set(present_moment());
+}
+
+/// The identity in force, if its token had not expired when the present statement began. Raises 28000 if it had. A
+/// statement within another, and a transaction that a procedure began, count as statements of their own.
 #[inline]
 pub fn unexpired_identity() -> Option<Identity> {
     match unexpired_verified_identity() {
-        None if settings::trust_request_claims() => unexpired(request_claims::identity()?),
+        None if settings::trust_request_claims() && !session::is_refused() => unexpired(request_claims::identity()?),
         identity => identity,
     }
 }
@@ -31,10 +40,10 @@ pub fn unexpired_verified_identity() -> Option<Identity> {
     unexpired(identity()?)
 }
 
-/// When the present statement began, or the transaction in it.
+/// When the present statement began, or the last one within it, or the transaction in it.
 #[inline]
 fn present() -> pg_sys::TimestampTz {
-    statement_start().max(transaction_start())
+    statement_start().max(transaction_start()).max(NOTED.get())
 }
 
 fn unexpired(identity: Identity) -> Option<Identity> {

@@ -10,6 +10,7 @@
 
 #[cfg(feature = "pg18")]
 mod login_identity;
+mod refusal;
 mod standing;
 
 use pg_jwks_core::verification::verify::VerifiedClaims;
@@ -18,13 +19,13 @@ use standing::{IDENTITIES, SETTING, Standing, setting_value};
 
 #[cfg(feature = "pg18")]
 pub use login_identity::{has_login, log_in, restore_login};
-#[cfg(feature = "pg18")]
-pub use standing::SETTING_NAME;
-pub use standing::{Identity, next_serial};
+pub use refusal::{forget as forget_refusal, is_refused};
+pub use standing::{Identity, SETTING_NAME, next_serial};
 
 /// Defines the setting.
 pub fn define() {
     SETTING.define();
+    refusal::watch();
 }
 
 /// The identity in force, if there is one. Whether it has expired is for the reader to check.
@@ -56,8 +57,9 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Begins to set an identity: until [`Replacement::set`] the session has none.
-    pub fn begin() -> Self {
+    /// Begins to set an identity, for the session or for the transaction: until [`Replacement::set`] there is none.
+    pub fn begin(is_local: bool) -> Self {
+        refusal::refuse(is_local);
         IDENTITIES.in_force.set(None);
         Self { revoked_before: IDENTITIES.revoked.replace(IDENTITIES.newest.get()) }
     }
@@ -66,6 +68,7 @@ impl Replacement {
     pub fn set(self, claims: &VerifiedClaims, read_only: bool, is_local: bool) {
         SETTING.assign(setting_value(claims), Standing::new(claims.expires(), read_only), is_local);
         IDENTITIES.revoked.set(self.revoked_before);
+        refusal::forget();
         std::mem::forget(self);
     }
 }
@@ -82,6 +85,7 @@ pub fn clear() {
     #[cfg(feature = "pg18")]
     restore_login();
     SETTING.reset();
+    refusal::forget();
     std::mem::forget(clearing);
 }
 
@@ -89,6 +93,6 @@ struct Clearing;
 
 impl Drop for Clearing {
     fn drop(&mut self) {
-        drop(Replacement::begin());
+        drop(Replacement::begin(false));
     }
 }

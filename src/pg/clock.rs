@@ -7,9 +7,10 @@ use pgrx::pg_sys::TimestampTz;
 
 unsafe extern "C-unwind" {
     // pgrx wraps each function of PostgreSQL in a sigsetjmp, which would cost more than a reader does for a row. These
-    // return a variable and cannot raise.
+    // return a variable or the time, and cannot raise.
     safe fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     safe fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
+    safe fn GetCurrentTimestamp() -> TimestampTz;
 }
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
@@ -31,6 +32,12 @@ pub fn statement_start() -> TimestampTz {
 #[inline]
 pub fn transaction_start() -> TimestampTz {
     GetCurrentTransactionStartTimestamp()
+}
+
+/// The present moment, whatever has begun.
+#[inline]
+pub fn present_moment() -> TimestampTz {
+    GetCurrentTimestamp()
 }
 
 /// A moment of PostgreSQL's in the core's type; the last one that there is for a moment beyond.

@@ -13,5 +13,6 @@ pub mod jsonb;
 pub mod privilege;
 pub mod process;
 pub mod setting;
+pub mod statement;
 pub mod transaction;
 pub mod user;

@@ -25,3 +25,10 @@ pub fn is_starting_parallel_worker() -> bool {
     // SAFETY: reads a flag.
     unsafe { pg_sys::InitializingParallelWorker }
 }
+
+/// Whether PostgreSQL is running no statement of a client's: then the client calls a function by its OID (the protocol's
+/// FunctionCall).
+pub fn is_outside_of_statements() -> bool {
+    // SAFETY: reads a variable.
+    unsafe { pg_sys::debug_query_string.is_null() }
+}

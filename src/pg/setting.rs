@@ -68,7 +68,6 @@ impl NestLevel {
 /// # Safety
 ///
 /// The statement must be a complete utility statement.
-#[cfg(feature = "pg18")]
 pub unsafe fn is_reset_by(name: &CStr, statement: *mut pg_sys::Node) -> bool {
     use pg_sys::VariableSetKind::{VAR_RESET, VAR_RESET_ALL, VAR_SET_DEFAULT};
     // SAFETY: a node begins with its tag, which says what it is; the name of a setting is a C string.

@@ -1,10 +1,15 @@
 //! The transaction in progress, and the ends of transactions and subtransactions.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::mem;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::SubTransactionId;
+
+unsafe extern "C-unwind" {
+    // Without pgrx's guard, which these would not need: they return a variable.
+    safe fn GetCurrentTransactionNestLevel() -> c_int;
+}
 
 /// What becomes of a transaction or subtransaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,11 @@ pub fn listen(listener: Listener) {
 pub fn is_in_progress() -> bool {
     // SAFETY: reads a variable.
     unsafe { pg_sys::IsTransactionState() }
+}
+
+/// How deep the innermost subtransaction in progress is within others; 1 is the transaction itself.
+pub fn nest_level() -> i32 {
+    GetCurrentTransactionNestLevel()
 }
 
 /// Makes the transaction in progress read-only, as SET TRANSACTION READ ONLY does at any time.

@@ -3,7 +3,9 @@
 mod server;
 
 mod claim_settings;
+mod function_calls;
 mod read_only;
 mod request_claims;
+mod role_end;
 mod session_scope;
 mod set_role;

@@ -84,3 +84,49 @@ fn tenants_are_those_of_request_claims() {
     request(&mut client, &json!({ "iss": "another", "sub": "alice", "org": "a" }).to_string());
     assert_eq!(refused(&mut client, "SELECT auth.tenant_id()").sqlstate, "55000");
 }
+
+/// A refused token leaves nobody, not whom `request.jwt.claims` names.
+#[test]
+fn after_a_refused_token_request_claims_are_not_believed() {
+    let cluster = plain();
+    let mut client = cluster.connect("app", "trusting");
+    request(&mut client, r#"{"sub":"bob"}"#);
+    let lifts = |client: &mut Client| init(client, &token(json!({ "sub": "carol" })));
+    for is_local in [false, true] {
+        run(&mut client, "BEGIN; SAVEPOINT s");
+        try_init(&mut client, "bad", is_local).expect_err("a bad token");
+        run(&mut client, "ROLLBACK TO s");
+        assert_eq!(user(&mut client), None, "in the transaction");
+        run(&mut client, parallel::force(&cluster));
+        assert_eq!(user(&mut client), None, "in parallel workers");
+        run(&mut client, "COMMIT");
+        run(&mut client, "SET max_parallel_workers_per_gather = 0");
+        assert_eq!(user(&mut client).as_deref(), if is_local { Some("bob") } else { None }, "after it");
+        lifts(&mut client);
+        assert_eq!(user(&mut client).as_deref(), Some("carol"));
+        run(&mut client, "SELECT auth.jwt_session_clear()");
+        assert_eq!(user(&mut client).as_deref(), Some("bob"));
+    }
+    for lift in ["SELECT auth.jwt_session_clear()", "RESET pg_jwks.session", "DISCARD ALL"] {
+        for bad in ["bad", &token(json!({ "exp": 1 })), ""] {
+            try_init(&mut client, bad, false).expect_err("a bad token");
+            assert_eq!(user(&mut client), None, "{lift}");
+            run(&mut client, "SELECT 1");
+            assert_eq!(user(&mut client), None, "{lift}");
+        }
+        run(&mut client, lift);
+        request(&mut client, r#"{"sub":"bob"}"#);
+        assert_eq!(user(&mut client).as_deref(), Some("bob"), "{lift}");
+    }
+}
+
+#[test]
+fn a_subject_that_is_no_string_is_nobody() {
+    let cluster = plain();
+    let mut client = cluster.connect("app", "trusting");
+    for sub in [json!(42), json!(null), json!(["alice"]), json!({ "a": 1 }), json!(true)] {
+        request(&mut client, &json!({ "sub": sub, "role": "web" }).to_string());
+        assert_eq!(user(&mut client), None, "{sub}");
+        assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.role()"), None, "{sub}");
+    }
+}

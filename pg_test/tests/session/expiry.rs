@@ -216,3 +216,35 @@ fn a_fractional_expiry_is_exact() {
     let past: f64 = value(&mut client, "SELECT extract(epoch FROM statement_timestamp())::float8");
     assert!(past >= end, "it ended {} s early", end - past);
 }
+
+/// Statements of one message, and statements within one, are statements of their own: the clock counts.
+#[test]
+fn an_identity_expires_within_one_message() {
+    let mut client = strict();
+    let wait = "SELECT pg_sleep(2.1)";
+    for statements in [
+        format!("{wait}; SELECT auth.user_id()"),
+        format!("{wait}; COMMIT; BEGIN; SELECT count(*) FROM note"),
+        format!("BEGIN; {wait}; COMMIT; BEGIN; UPDATE note SET body = body; COMMIT"),
+        "DO $$ BEGIN PERFORM pg_sleep(2.1); EXECUTE 'UPDATE note SET body = body'; END $$".to_owned(),
+        "DO $$ BEGIN FOR n IN 1..30 LOOP PERFORM pg_sleep(0.1); EXECUTE 'SELECT count(*) FROM note'; END LOOP; END $$"
+            .to_owned(),
+    ] {
+        short_lived(&mut client);
+        assert_expired(&refused(&mut client, &statements), &statements);
+        run(&mut client, "ROLLBACK");
+    }
+}
+
+/// A portal goes on with each Execute message.
+#[test]
+fn an_identity_expires_within_a_portal() {
+    let mut client = strict();
+    let end = short_lived(&mut client);
+    let mut transaction = client.transaction().expect("BEGIN");
+    let portal = transaction.bind("SELECT owner FROM big", &[]).expect("a portal");
+    assert_eq!(transaction.query_portal(&portal, 5).expect("rows").len(), 5);
+    wait_until(end);
+    let error = transaction.query_portal(&portal, 5).map(|rows| rows.len()).expect_err("a portal that goes on");
+    assert_expired(&pg_error(&error), "a portal");
+}

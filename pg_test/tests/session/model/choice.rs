@@ -47,7 +47,9 @@ pub fn next_step(random: &mut Random, reference: &Reference) -> Step {
         91..92 => Step::ResetAll,
         92..93 => Step::SetEmpty,
         93..95 => Step::SetLocalEmpty,
-        95..98 => Step::DiscardAll,
+        95..96 => Step::DiscardAll,
+        96..97 => Step::PoolReset,
+        97..98 => Step::SetDefault,
         _ => Step::Forge,
     }
 }

@@ -15,7 +15,7 @@ use crate::server::*;
 use choice::next_step;
 use random::Random;
 use reference::Reference;
-use step::{Step, Tokens};
+use step::{ROLE, Step, Tokens};
 
 const STEPS: usize = 20_000;
 
@@ -55,7 +55,7 @@ fn the_identity_is_what_a_reference_model_says() {
     let mut walk = Walk { seed, steps: Vec::new() };
     let mut reference = Reference::default();
     let mut deep = 0;
-    let mut client = session();
+    let mut client = server().connect("app", with_roles("model"));
     // Before the library is loaded, PostgreSQL takes any value of the setting; `forgery` has what becomes of it.
     run(&mut client, "SELECT auth.init()");
     for _ in 0..STEPS {
@@ -79,13 +79,31 @@ fn the_identity_is_what_a_reference_model_says() {
     assert!(of("Init") > 500 && of("Fail") > 500 && of("Read") > 1_000 && deep > 500, "a dull walk: {deep}");
 }
 
+/// A database in which each identity sets its role.
+fn with_roles(name: &str) -> &str {
+    let name = database(name);
+    run(
+        &mut server().client(),
+        &format!(
+            "CREATE ROLE {ROLE}; GRANT {ROLE} TO app;
+             ALTER DATABASE {name} SET pg_jwks.set_role = on; ALTER DATABASE {name} SET pg_jwks.role_claim = 'roles'"
+        ),
+    );
+    name
+}
+
 fn read(walk: &Walk, client: &mut Client, reference: &Reference) {
     let answer = client
         .query_one(
-            "SELECT auth.user_id(), auth.jwt() ->> 'sub', nullif(current_setting('pg_jwks.session'), '')::jsonb ->> 'sub'",
+            "SELECT auth.user_id(), auth.jwt() ->> 'sub', nullif(current_setting('pg_jwks.session'), '')::jsonb ->> 'sub',
+                    current_user::text",
             &[],
         )
         .map(|row| {
+            let role: &str = row.get(3);
+            if role != "app" && reference.identity() == Ok(None) {
+                walk.fail(&format!("{role} is left without identity"));
+            }
             let answers: [Option<String>; 3] = [row.get(0), row.get(1), row.get(2)];
             answers
         })

@@ -124,7 +124,9 @@ impl Reference {
                 return Err(failure.sqlstate());
             }
             Step::FailCaught(_) | Step::InitThenFailCaught { .. } => self.revoke(),
-            Step::Clear | Step::Reset | Step::ResetAll | Step::SetEmpty => self.values = Values::default(),
+            Step::Clear | Step::Reset | Step::ResetAll | Step::SetDefault | Step::SetEmpty | Step::PoolReset => {
+                self.values = Values::default()
+            }
             Step::SetLocalEmpty => self.set_local(None),
             Step::DiscardAll if self.transaction.is_some() => return Err("25001"),
             Step::DiscardAll => self.values = Values::default(),

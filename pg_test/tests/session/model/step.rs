@@ -5,6 +5,8 @@ use crate::server::*;
 
 /// The users.
 pub const SUBS: [&str; 3] = ["alice", "bob", "carol"];
+/// The role of each token (`pg_jwks.set_role`).
+pub const ROLE: &str = "model_role";
 const TOKENS_OF_EACH: usize = 4;
 
 /// A way in which an init fails.
@@ -65,9 +67,12 @@ pub enum Step {
     Clear,
     Reset,
     ResetAll,
+    SetDefault,
     SetEmpty,
     SetLocalEmpty,
     DiscardAll,
+    /// What asyncpg sends before another borrows the connection.
+    PoolReset,
     Forge,
 }
 
@@ -80,7 +85,7 @@ pub struct Tokens {
 impl Tokens {
     pub fn new() -> Self {
         let of = |sub| {
-            let number = |number| token_with(serde_json::json!({ "sub": sub, "number": number }));
+            let number = |number| token_with(serde_json::json!({ "sub": sub, "number": number, "roles": ROLE }));
             (0..TOKENS_OF_EACH).map(number).collect()
         };
         Self { good: SUBS.iter().map(|sub| (*sub, of(*sub))).collect(), forged: forged_token("bob") }
@@ -132,6 +137,8 @@ impl Step {
             Self::SetEmpty => "SET pg_jwks.session = ''".into(),
             Self::SetLocalEmpty => "SET LOCAL pg_jwks.session = ''".into(),
             Self::DiscardAll => "DISCARD ALL".into(),
+            Self::PoolReset => "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL".into(),
+            Self::SetDefault => "SET pg_jwks.session TO DEFAULT".into(),
             Self::Forge => r#"SET pg_jwks.session = '{"sub":"bob","exp":4102444800}'"#.into(),
         }
     }

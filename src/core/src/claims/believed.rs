@@ -25,11 +25,12 @@ pub struct RequestClaims(ClaimSet);
 
 impl RequestClaims {
     /// The claims in the text of `request.jwt.claims`; without `exp` they do not expire. `None` if the text is not a
-    /// JSON object, or `exp` is not a NumericDate (RFC 7519 §4.1.4).
+    /// JSON object, `exp` is not a NumericDate (RFC 7519 §4.1.4), or `sub` is not a string (§4.1.2).
     pub fn from_request_setting(json: &str) -> Option<Self> {
         let claims = ClaimSet::parse(json)?;
         let has_time = claims.claim("exp").is_none() || claims.expires().is_some();
-        has_time.then_some(Self(claims))
+        let has_subject = claims.claim("sub").is_none() || claims.text("sub").is_some();
+        (has_time && has_subject).then_some(Self(claims))
     }
 }
 
@@ -73,6 +74,14 @@ mod tests {
         assert_eq!(expires(r#"{"exp":1.5}"#), Some(Some(Timestamp::from_micros(1_500_000))));
         for bad in ["", "[]", "null", "a", r#"{"exp":null}"#, r#"{"exp":"1"}"#, r#"{"exp":-1}"#, r#"{"exp":1e300}"#] {
             assert_eq!(expires(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_subject_of_request_claims_is_a_string_or_missing() {
+        assert!(RequestClaims::from_request_setting(r#"{"role":"anon"}"#).is_some());
+        for bad in [r#"{"sub":1}"#, r#"{"sub":null}"#, r#"{"sub":["a"]}"#, r#"{"sub":{}}"#, r#"{"sub":true}"#] {
+            assert!(RequestClaims::from_request_setting(bad).is_none(), "{bad}");
         }
     }
 
