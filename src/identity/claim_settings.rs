@@ -96,7 +96,7 @@ fn shown(slot: usize) -> *const c_char {
         let text = match shown {
             Shown::AllClaims => CString::new(session::json()).unwrap_or_default(),
             Shown::Claim(path) => {
-                let text = with_derived(identity, |derived| derived.claims.text_at(&path));
+                let text = with_derived(identity, |derived| derived.claims.text_at(&path, &session::json()));
                 server_text(&text.unwrap_or_default())
             }
         };

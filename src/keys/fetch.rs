@@ -120,7 +120,8 @@ impl Http {
             .proxy(None)
             .timeout_connect(Some(network.connect_timeout))
             .user_agent(concat!("pg_jwks/", env!("CARGO_PKG_VERSION")))
-            .accept("application/json")
+            // Some issuers serve keys as the first type only (RFC 7517 §8.5.2), and answer 406 to who does not ask for it.
+            .accept("application/jwk-set+json, application/json, */*;q=0.5")
             .build();
         Ok(Self { agent: config.into(), deadline })
     }

@@ -2,3 +2,5 @@
 
 #[cfg(feature = "pg18")]
 mod oauth;
+#[cfg(feature = "pg18")]
+mod role;

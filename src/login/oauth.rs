@@ -8,18 +8,18 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 
 use pg_jwks_core::jose::presented::Presented;
-use pg_jwks_core::policy::login::{DatabaseRole, HbaLine, authn_id, check_database_role};
+use pg_jwks_core::policy::login::{HbaLine, authn_id, check_database_role};
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::role::database_role;
 use crate::enforcement::read_only;
 use crate::identity::{session, verification};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::now;
-use crate::pg::user::role_named;
 use crate::settings::{self, Settings};
 use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
@@ -154,20 +154,5 @@ impl LoginRequest<'_> {
         self.line.check_role(&claims, provider, &settings.role_map, self.role.to_str().ok())?;
         check_database_role(self.role.to_bytes(), database_role(self.role), settings.allow_superuser_login)?;
         Ok(claims)
-    }
-}
-
-/// Looks a role up. PostgreSQL authenticates within a transaction that can read the catalogue of roles.
-fn database_role(name: &CStr) -> DatabaseRole {
-    let Some(role) = role_named(name) else { return DatabaseRole::Missing };
-    // SAFETY: the functions read the catalogue, and raise only if that cannot be read.
-    unsafe {
-        if pg_sys::superuser_arg(role) {
-            DatabaseRole::Superuser
-        } else if pg_sys::has_rolreplication(role) {
-            DatabaseRole::Replication
-        } else {
-            DatabaseRole::Plain
-        }
     }
 }

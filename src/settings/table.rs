@@ -179,7 +179,7 @@ table! {
         "Path of the claim that says who logs in.",
         "Use a claim's name, names with dots between them (act.sub), or a JSON array of names.";
     allow_superuser_login: BoolSetting = (false),
-        "Lets tokens log in as superusers, replication roles and pg_* roles.",
+        "Lets tokens log in as superusers, replication roles, pg_* roles, and members of powerful ones.",
         "It counts for logins with a token (PostgreSQL 18), whatever maps of roles say.";
 
     // The audit log.

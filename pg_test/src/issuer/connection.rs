@@ -61,7 +61,7 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
     {
         return Ok(());
     }
-    let Some(response) = Response::new(shared, document, &fault, request.if_none_match.as_deref()) else {
+    let Some(response) = Response::new(shared, document, &fault, &request) else {
         return Ok(());
     };
     let bytes = response.to_bytes();
@@ -79,9 +79,13 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
     stream.flush()
 }
 
-struct Request {
+/// What a client asks for.
+pub(super) struct Request {
     path: String,
-    if_none_match: Option<String>,
+    /// The media types that it takes.
+    pub(super) accept: Option<String>,
+    /// The entity tag that it has.
+    pub(super) if_none_match: Option<String>,
 }
 
 /// A GET request; nothing where the client said nothing sensible.
@@ -96,12 +100,15 @@ fn request(stream: &mut impl Read) -> io::Result<Option<Request>> {
         request.extend_from_slice(&buffer[..length]);
     }
     let request = String::from_utf8_lossy(&request);
-    let headers = request.lines().skip(1).filter_map(|line| line.split_once(':'));
-    let mut conditions = headers.filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"));
-    let if_none_match = conditions.next().map(|(_, value)| value.trim().to_owned());
+    let header = |wanted: &str| {
+        let mut headers = request.lines().skip(1).filter_map(|line| line.split_once(':'));
+        let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.trim().to_owned())
+    };
+    let (accept, if_none_match) = (header("accept"), header("if-none-match"));
     let mut words = request.split(' ');
     Ok(match (words.next(), words.next()) {
-        (Some("GET"), Some(path)) => Some(Request { path: path.to_owned(), if_none_match }),
+        (Some("GET"), Some(path)) => Some(Request { path: path.to_owned(), accept, if_none_match }),
         _ => None,
     })
 }

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::json;
 
+use super::connection::Request;
 use super::state::{Document, Fault, Shared};
 
 pub(super) struct Response {
@@ -16,8 +17,8 @@ pub(super) struct Response {
 
 impl Response {
     /// The answer to a request for `document`, spoilt by `fault`; nothing where
-    /// the fault is not to answer. `held` is the entity tag that the client has.
-    pub(super) fn new(shared: &Shared, document: Document, fault: &Fault, held: Option<&str>) -> Option<Self> {
+    /// the fault is not to answer.
+    pub(super) fn new(shared: &Shared, document: Document, fault: &Fault, request: &Request) -> Option<Self> {
         let mut state = shared.state.lock();
         let body = match document {
             Document::Discovery => discovery(&shared.url, *fault == Fault::WrongIssuer),
@@ -30,7 +31,7 @@ impl Response {
         }
         if state.etags && document == Document::Jwks {
             let etag = entity_tag(&response.body);
-            if held == Some(&etag) && matches!(fault, Fault::None | Fault::Delay(_)) {
+            if request.if_none_match.as_ref() == Some(&etag) && matches!(fault, Fault::None | Fault::Delay(_)) {
                 state.not_modified += 1;
                 response.status = 304;
                 response.replace_body(Vec::new());
@@ -40,6 +41,14 @@ impl Response {
         match fault {
             Fault::Refuse => return None,
             Fault::Status(status) => response.status = *status,
+            Fault::JwkSetOnly => {
+                const TYPE: &str = "application/jwk-set+json";
+                response.headers.retain(|(name, _)| *name != "Content-Type");
+                response.headers.push(("Content-Type", TYPE.to_owned()));
+                if !request.accept.as_ref().is_some_and(|types| types.split(", ").any(|taken| taken == TYPE)) {
+                    response.status = 406;
+                }
+            }
             // Neither JSON nor UTF-8.
             Fault::Garbage => response.replace_body(b"<html>\xff\xfe{\"keys\":[".to_vec()),
             Fault::Oversized(size) => {

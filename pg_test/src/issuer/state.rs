@@ -42,6 +42,9 @@ pub enum Fault {
     Truncated,
     /// Closes the connection instead of answering.
     Refuse,
+    /// Has the document as `application/jwk-set+json` only, as Kubernetes does, and answers 406 to whoever does not take
+    /// that.
+    JwkSetOnly,
     /// Sends the response byte by byte, with this pause after each.
     Trickle(Duration),
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pg_test::app::{App, NOT_PRELOADED};
 use pg_test::login::{accepted, init, key_unknown, refused, token};
-use pg_test::{Alg, Issuer, Requests, SigningKey};
+use pg_test::{Alg, Document, Fault, Issuer, Requests, SigningKey};
 use postgres::Client;
 use serde_json::json;
 
@@ -181,7 +181,7 @@ fn unusable_keys_do_not_spoil_a_set() {
 }
 
 #[test]
-fn a_token_without_kid_needs_exactly_one_key_that_fits() {
+fn a_token_without_kid_is_verified_with_every_key_that_fits() {
     let (one, two, rsa) = (es256("one"), es256("two"), SigningKey::generate(Alg::Rs256, "rsa"));
     let issuer = Issuer::start();
     issuer.publish(&[&one, &rsa]);
@@ -194,6 +194,17 @@ fn a_token_without_kid_needs_exactly_one_key_that_fits() {
     refused(&mut client, &nameless(&two), "28000", "signature invalid", "");
     issuer.publish(&[&one, &two, &rsa]);
     let mut client = app.connect();
-    refused(&mut client, &nameless(&one), "28000", "key ambiguous", "several fit");
-    accepted(&mut client, &nameless(&rsa));
+    for key in [&one, &two, &rsa] {
+        accepted(&mut client, &nameless(key));
+    }
+    refused(&mut client, &nameless(&es256("one")), "28000", "signature invalid", "");
+}
+
+#[test]
+fn a_key_set_that_is_served_as_nothing_but_a_jwk_set_is_read() {
+    let key = es256("one");
+    let issuer = Issuer::start();
+    issuer.publish(&[&key]);
+    issuer.set_fault_on(Document::Jwks, Fault::JwkSetOnly);
+    accepted(&mut App::of(&NOT_PRELOADED, &issuer, &[]).connect(), &token(&key, issuer.url()));
 }

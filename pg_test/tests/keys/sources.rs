@@ -103,10 +103,24 @@ fn issuers_are_separated_by_commas() {
 }
 
 #[test]
-fn issuers_in_one_list_share_a_jwks_uri() {
+fn issuers_in_one_list_share_no_jwks_uri() {
     let key = SigningKey::generate(Alg::Ps256, "k");
     let issuer = issuer_with(&key);
     let app = App::new(&NOT_PRELOADED, &[("issuer", "one,two"), ("jwks_uri", &issuer.jwks_uri())]);
+    let mut client = app.connect();
+    for name in ["one", "two"] {
+        refused(&mut client, &token(&key, name), "55000", "settings invalid", "pg_jwks.providers");
+    }
+    assert_eq!(issuer.requests().jwks, 0);
+}
+
+#[test]
+fn entries_of_providers_may_name_the_same_jwks_uri() {
+    let key = SigningKey::generate(Alg::Ps256, "k");
+    let issuer = issuer_with(&key);
+    let entries = ["one", "two"].map(|name| serde_json::json!({ "issuer": name, "jwks_uri": issuer.jwks_uri() }));
+    let providers = serde_json::Value::from(entries.to_vec()).to_string();
+    let app = App::new(&NOT_PRELOADED, &[("providers", &providers)]);
     let mut client = app.connect();
     accepted(&mut client, &token(&key, "one"));
     accepted(&mut client, &token(&key, "two"));

@@ -153,6 +153,45 @@ fn reserved_roles_are_refused() {
     assert_eq!(refused.error.sqlstate, "42501", "{refused:?}");
 }
 
+/// What the role could become counts, however many roles are in between.
+#[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
+fn members_of_reserved_roles_are_refused() {
+    let cluster = asking(of_key(), ISSUER);
+    cluster
+        .client()
+        .batch_execute(
+            "CREATE ROLE admins SUPERUSER; CREATE ROLE between; CREATE ROLE readers;
+             GRANT admins TO between; GRANT readers TO bob; GRANT pg_monitor TO bob;",
+        )
+        .expect("roles");
+    let log_in = |sub: &str| {
+        let mark = cluster.log_mark();
+        let token = token_with(json!({ "sub": sub }));
+        match RawClient::connect(&cluster, sub, "named", Credentials::Bearer(&token)) {
+            Ok(mut session) => session.value("SELECT current_user").expect("the user"),
+            Err(_) => logged(&cluster, mark, "role reserved"),
+        }
+    };
+    assert_eq!(log_in("bob"), "bob", "a member of plain roles");
+    for (grants, words) in [
+        ("GRANT admins TO m", "is a member of a superuser"),
+        ("GRANT between TO m", "is a member of a superuser"),
+        ("GRANT between TO m WITH ADMIN TRUE, INHERIT FALSE, SET FALSE", "is a member of a superuser"),
+        ("GRANT admins TO m WITH INHERIT FALSE", "is a member of a superuser"),
+        ("GRANT standby TO m", "is a member of a role that may replicate"),
+        ("GRANT pg_execute_server_program TO m", "may use files or programs of the server"),
+        ("GRANT pg_read_server_files TO m", "may use files or programs of the server"),
+        ("GRANT pg_write_server_files TO readers; GRANT readers TO m", "may use files or programs of the server"),
+    ] {
+        let mut client = cluster.client();
+        client.batch_execute(&format!("CREATE ROLE m LOGIN; {grants}")).expect("grants");
+        let log = log_in("m");
+        assert!(log.contains(words), "{grants}: {log}");
+        client.batch_execute("DROP ROLE m").expect("DROP ROLE");
+    }
+}
+
 #[test]
 #[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
 fn superusers_log_in_where_that_is_allowed() {

@@ -17,8 +17,12 @@ pub use pg_test::offline::{ISSUER, KEY};
 pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
     let cluster = started(
         options()
-            .setting("pg_jwks.issuer", "https://issuer.test, https://other.test")
+            .setting("pg_jwks.issuer", ISSUER)
             .setting("pg_jwks.jwks", &jwks(&[&KEY]).to_string())
+            .setting(
+                "pg_jwks.providers",
+                &json!([{ "issuer": "https://other.test", "jwks": jwks(&[&KEY]) }]).to_string(),
+            )
             .setting("pg_jwks.role_claim", "roles")
             .setting("pg_jwks.role_map", "writer=app, boss=postgres")
             .setting("pg_jwks.audit_log", "all")

@@ -125,9 +125,9 @@ pub fn of_tokens() -> Vec<Case> {
 }
 
 fn of_settings() -> Vec<Case> {
-    let second = SigningKey::generate(Alg::Es256, "second");
+    let strangers: Vec<_> = (0..9).map(|_| SigningKey::generate(Alg::Es256, "stranger")).collect();
     let nameless = KEY.sign_with(&json!({ "alg": "ES256" }), &claims(ISS, "alice"));
-    let two_keys = jwks(&[&KEY, &second]).to_string();
+    let nine_strangers = jwks(&strangers.iter().collect::<Vec<_>>()).to_string();
     let good = || signed(json!({}));
     let unreachable = [("jwks", ""), ("jwks_uri", "http://127.0.0.1:1/")];
     let (rejected, unavailable) = ("28000", "55000");
@@ -143,7 +143,7 @@ fn of_settings() -> Vec<Case> {
         ),
         ("keys unavailable", unavailable, "key", "Connection refused", good(), &unreachable),
         ("no audience configured", unavailable, "audience", "Without an audience", good(), &[("audience", "")]),
-        ("key ambiguous", rejected, "key", "several fit", nameless, &[("jwks", &two_keys)]),
+        ("key ambiguous", rejected, "key", "none of the first 8", nameless, &[("jwks", &nine_strangers)]),
         (
             "algorithm not allowed",
             rejected,

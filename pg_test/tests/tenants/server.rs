@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use pg_test::offline::{self, KEY};
-use pg_test::{Cluster, PgError, claims_with};
+use pg_test::{Cluster, PgError, claims_with, jwks};
 use postgres::Client;
 use serde_json::{Value, json};
 
@@ -24,8 +24,8 @@ pub const BLUE: &str = "b1000000-0000-4000-8000-00000000000b";
 
 /// Roles `app` and `other` own nothing and are no superusers; `dba` owns what the schemas make.
 pub static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
-    let cluster =
-        offline::options().setting("pg_jwks.issuer", &format!("{ISSUER}, {OTHER_ISSUER}")).for_many_tests().start();
+    let other = json!([{ "issuer": OTHER_ISSUER, "jwks": jwks(&[&KEY]) }]).to_string();
+    let cluster = offline::options().setting("pg_jwks.providers", &other).for_many_tests().start();
     cluster
         .connect("postgres", "template1")
         .batch_execute(

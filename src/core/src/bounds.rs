@@ -36,9 +36,10 @@ pub const MAX_LEEWAY_SECONDS: i64 = 300;
 /// not turn each login into a fetch.
 pub const MIN_KEY_LIFE_SECONDS: i64 = 60;
 
-/// Signature checks spent on one token. Keys that share a `kid` are all tried (RFC 7517 §4.5 allows them), but a
-/// set full of them must not multiply the work.
-pub const MAX_CANDIDATE_KEYS: usize = 4;
+/// Signature checks by the keys of one set that are spent on one token. Keys that no `kid` tells apart are all tried:
+/// those that share one (RFC 7517 §4.5 allows them), and those without, of which there are two or three while keys are
+/// replaced. A set full of them must not multiply the work.
+pub const MAX_CANDIDATE_KEYS: usize = 8;
 
 /// Providers of one server. They are searched one after another by `iss`.
 pub const MAX_PROVIDERS: usize = 64;

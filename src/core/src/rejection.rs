@@ -30,7 +30,7 @@ pub enum Check {
     Audience,
     /// The required scopes are there.
     Scope,
-    /// `typ` is the required token type.
+    /// `typ` is the required token type, and not that of another use.
     Type,
     /// The token names a role that its session may have. The core does not know the roles, so its caller makes this check.
     Role,
@@ -140,7 +140,8 @@ reasons! {
     KeysUnavailable => Unavailable, Key, "keys unavailable";
     /// The issuer has no key of this `kid` that fits the algorithm.
     KeyUnknown => Rejected, Key, "key unknown";
-    /// The token has no `kid` and not exactly one key fits.
+    /// No `kid` tells the keys apart that fit, and none of the first [`crate::bounds::MAX_CANDIDATE_KEYS`] of them made
+    /// the signature.
     KeyAmbiguous => Rejected, Key, "key ambiguous";
     /// The key did not make this signature.
     SignatureInvalid => Rejected, Signature, "signature invalid";
@@ -166,11 +167,12 @@ reasons! {
     ScopeMissing => Rejected, Scope, "scope missing";
     /// The token names no role that it could be mapped to, or one that the database does not have.
     RoleNotAccepted => Rejected, Role, "role not accepted";
-    /// The requested role is a superuser, may replicate, or is PostgreSQL's own.
+    /// The requested role is a superuser or may replicate, itself or by membership, may use files or programs of the
+    /// server, or is PostgreSQL's own.
     RoleReserved => Rejected, Role, "role reserved";
     /// The claim that says who logs in is missing or cannot be a name.
     LoginNameMissing => Rejected, Claims, "login name missing";
-    /// `typ` is not `at+jwt` (RFC 9068 §4).
+    /// `typ` is that of a token for another use (RFC 8725 §3.11), or not `at+jwt` (RFC 9068 §4) though that is required.
     TypeNotAccepted => Rejected, Type, "token type not accepted";
 }
 

@@ -146,23 +146,49 @@ fn names_of_keys_are_compared_exactly_and_do_nothing_else() {
 }
 
 #[test]
-fn a_token_without_kid_needs_a_single_fitting_key() {
+fn a_token_without_kid_is_verified_with_every_key_that_fits() {
     let nameless = Token::new(&RSA).without_header("kid").text();
-    Server::new(&[&RSA]).verify(&nameless).unwrap();
-    Server::new(&[&P256, &RSA, &ED25519]).verify(&nameless).unwrap();
-    let mut server = Server::new(&[&RSA, &RSA_OTHER]);
-    assert_eq!(server.verify(&nameless).unwrap_err(), Reason::KeyAmbiguous);
-    assert_eq!(server.keys.fetches, 0, "newer keys would be as ambiguous");
+    for keys in [&[&*RSA][..], &[&P256, &RSA, &ED25519], &[&RSA, &RSA_OTHER], &[&RSA_OTHER, &RSA]] {
+        let mut server = Server::new(keys);
+        server.verify(&nameless).unwrap();
+        assert_eq!(server.keys.fetches, 0);
+    }
     assert_eq!(Server::new(&[&P256]).verify(&nameless).unwrap_err(), Reason::KeyUnknown);
+    assert_eq!(Server::new(&[&RSA_OTHER]).verify(&nameless).unwrap_err(), Reason::SignatureInvalid);
 }
 
 #[test]
-fn a_single_key_without_kid_serves_any_token() {
+fn keys_without_kid_serve_any_token_while_one_replaces_the_other() {
     let token = Token::new(&RSA).text();
     Server::with_keys(key_set_of(&[unnamed(&RSA)])).verify(&token).unwrap();
     Server::with_keys(key_set_of(&[RSA_OTHER.jwk(), unnamed(&RSA)])).verify(&token).unwrap();
-    let mut server = Server::with_keys(key_set_of(&[unnamed(&RSA), unnamed(&RSA_OTHER)]));
-    assert_eq!(server.verify(&token).unwrap_err(), Reason::KeyAmbiguous);
+    for jwks in [[unnamed(&RSA), unnamed(&RSA_OTHER)], [unnamed(&RSA_OTHER), unnamed(&RSA)]] {
+        for token in [token.clone(), Token::new(&RSA).without_header("kid").text()] {
+            let mut server = Server::with_keys(key_set_of(&jwks));
+            server.verify(token).unwrap();
+            assert_eq!(server.keys.fetches, 0);
+        }
+    }
+    // A key of another kid is not the token's.
+    let mut server = Server::with_keys(key_set_of(&[renamed(&RSA, "another"), unnamed(&RSA_OTHER)]));
+    assert_eq!(server.verify(&token).unwrap_err(), Reason::SignatureInvalid);
+    assert_eq!(server.keys.fetches, 1);
+}
+
+#[test]
+fn keys_that_no_kid_tells_apart_are_tried_within_a_bound() {
+    let token = Token::new(&RSA).text();
+    for token in [token.clone(), Token::new(&RSA).without_header("kid").text()] {
+        let mut jwks = vec![unnamed(&RSA_OTHER); MAX_CANDIDATE_KEYS - 1];
+        jwks.push(unnamed(&RSA));
+        Server::with_keys(key_set_of(&jwks)).verify(&token).unwrap();
+        jwks.insert(0, unnamed(&RSA_OTHER));
+        let mut server = Server::with_keys(key_set_of(&jwks));
+        assert_eq!(server.verify(&token).unwrap_err(), Reason::KeyAmbiguous);
+        assert_eq!(server.keys.fetches, 1, "a newer set can have fewer keys");
+        server.keys.newer = Ok(Some(key_set_of(&[unnamed(&RSA)])));
+        server.verify(&token).unwrap();
+    }
 }
 
 #[test]

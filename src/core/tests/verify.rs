@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashSet;
 
 use common::*;
-use pg_jwks_core::bounds::MAX_TOKEN_BYTES;
+use pg_jwks_core::bounds::{MAX_CANDIDATE_KEYS, MAX_TOKEN_BYTES};
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::policy::provider::TokenType;
 use pg_jwks_core::rejection::{Class, Reason, Rejection};
@@ -53,7 +53,11 @@ fn one_failure_each() -> Vec<(Reason, Server, String)> {
             token().text(),
         ),
         (Reason::KeyUnknown, server(), token().header("kid", "withdrawn").text()),
-        (Reason::KeyAmbiguous, Server::new(&[&RSA, &RSA_OTHER]), token().without_header("kid").text()),
+        (
+            Reason::KeyAmbiguous,
+            Server::new(&[&*RSA_OTHER; MAX_CANDIDATE_KEYS + 1]),
+            token().without_header("kid").text(),
+        ),
         (Reason::SignatureInvalid, server(), other_key().text()),
         (Reason::PayloadMalformed, server(), token().text_of(b"[]")),
         (Reason::DuplicateClaim, server(), token().text_of(br#"{"iss":"a","iss":"https://issuer.example"}"#)),
@@ -377,4 +381,27 @@ fn claims_know_the_keys_that_vouch_for_them() {
     let new = server.verify(Token::new(&RSA_OTHER).text()).unwrap();
     assert!(std::sync::Arc::ptr_eq(old.keys(), server.keys.current.as_ref().unwrap()));
     assert!(std::sync::Arc::ptr_eq(new.keys(), &newer));
+}
+
+#[test]
+fn a_token_for_another_use_is_no_identity_whatever_token_type_says() {
+    for other in ["logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt", "entity-statement+jwt"] {
+        for typ in [
+            other.to_owned(),
+            format!("application/{other}"),
+            other.to_uppercase(),
+            format!("Application/{}", other.to_uppercase()),
+            format!("{other};charset=utf-8"),
+            format!("application/{other} ; x=y"),
+        ] {
+            let token = Token::new(&RSA).header("typ", typ.as_str()).text();
+            for token_type in [TokenType::Any, TokenType::Access] {
+                let mut server = Server::new(&[&RSA]).set(|settings| settings.token_type = token_type);
+                assert_eq!(server.verify(&token).unwrap_err(), Reason::TypeNotAccepted, "{typ}");
+            }
+        }
+    }
+    for typ in ["JWT", "jwt", "", "logout", "x-logout+jwt", "logout+jwt2", "id+jwt"] {
+        Server::new(&[&RSA]).verify(Token::new(&RSA).header("typ", typ).text()).unwrap();
+    }
 }

@@ -1,5 +1,8 @@
 //! How claims are read, whoever stated them.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -80,12 +83,14 @@ impl ClaimSet {
         self.at(path).into_iter().flat_map(strings)
     }
 
-    /// The claim at `path` as text: strings as they are, other values as JSON. `None` if it is missing or null.
-    pub fn text_at(&self, path: &ClaimPath) -> Option<String> {
+    /// The claim at `path` as text: strings as they are, other values as JSON. `None` if it is missing or null. `json` is
+    /// what the claims were read from: a value with a number that has lost digits in reading is as it was written there.
+    pub fn text_at(&self, path: &ClaimPath, json: &str) -> Option<String> {
         match self.at(path)? {
             Value::Null => None,
             Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
+            other if is_exact(other) => Some(other.to_string()),
+            _ => written_at(json, path).map(str::to_owned),
         }
     }
 
@@ -146,6 +151,24 @@ fn identifier(value: &Value) -> Option<String> {
     }
 }
 
+/// Whether no number in it can have lost digits in reading: all are whole and of at most 64 bits.
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_i64() || number.is_u64(),
+        Value::Array(items) => items.iter().all(is_exact),
+        Value::Object(members) => members.values().all(is_exact),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
+/// The text of the value at `path`; of members with one name the last, as everywhere.
+fn written_at<'j>(json: &'j str, path: &ClaimPath) -> Option<&'j str> {
+    path.names().iter().try_fold(json, |object, name| {
+        let members: BTreeMap<String, &'j RawValue> = serde_json::from_str(object).ok()?;
+        members.get(name).map(|value| value.get())
+    })
+}
+
 /// Reads a UUID in the form of RFC 9562 §4; `None` for any other spelling.
 pub fn uuid(text: &str) -> Option<[u8; 16]> {
     const HYPHENATED: usize = uuid::fmt::Hyphenated::LENGTH;
@@ -193,13 +216,32 @@ mod tests {
     #[test]
     fn claims_as_text() {
         let claims = set(json!({"s": "a\"b", "n": 7, "b": true, "z": null, "a": ["x", 1], "o": {"k": "v"}}));
-        let text = |path: &str| claims.text_at(&ClaimPath::parse(path).unwrap());
+        let text = |path: &str| claims.text_at(&ClaimPath::parse(path).unwrap(), "{}");
         assert_eq!(text("s").as_deref(), Some("a\"b"));
         assert_eq!(text("n").as_deref(), Some("7"));
         assert_eq!(text("b").as_deref(), Some("true"));
         assert_eq!(text("a").as_deref(), Some(r#"["x",1]"#));
         assert_eq!(text("o").as_deref(), Some(r#"{"k":"v"}"#));
         assert_eq!((text("z"), text("missing"), text("s.k")), (None, None, None));
+    }
+
+    #[test]
+    fn numbers_that_a_double_cannot_tell_apart_are_as_they_were_written() {
+        let json = r#"{"n":12345678901234567890123,"o":{"a":[1,12345678901234567890124,"\u00e9"]},"f":1e3,"d":0.10,
+                      "x":{"n":1.0},"x":{"n":1.00}}"#;
+        let claims = ClaimSet::parse(json).unwrap();
+        let text = |path: &str| claims.text_at(&ClaimPath::parse(path).unwrap(), json);
+        for (path, expected) in [
+            ("n", "12345678901234567890123"),
+            ("o", r#"{"a":[1,12345678901234567890124,"\u00e9"]}"#),
+            ("o.a", r#"[1,12345678901234567890124,"\u00e9"]"#),
+            ("f", "1e3"),
+            ("d", "0.10"),
+            ("x.n", "1.00"),
+        ] {
+            assert_eq!(text(path).as_deref(), Some(expected), "{path}");
+        }
+        assert_eq!((text("o.n"), text("n.o")), (None, None));
     }
 
     #[test]

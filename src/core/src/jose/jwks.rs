@@ -77,20 +77,15 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
-    /// The keys to try for a token, those with its `kid` first. A key without a `kid` can serve any token, but only
-    /// if it is the only one that fits (a PEM file has no `kid`).
+    /// The keys to try for a token: those with its `kid`, if there are any. Otherwise a key without a `kid` can serve
+    /// any token (a PEM file has no `kid`), and any key that fits can serve a token without one.
     pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Candidates<'_> {
         let fitting = || self.keys.iter().filter(move |key| key.fits(algorithm));
         let named: Vec<_> = fitting().filter(|key| kid.is_some() && key.kid() == kid).collect();
         if !named.is_empty() {
             return Candidates::Named(named);
         }
-        let mut unnamed = fitting().filter(|key| kid.is_none() || key.kid().is_none());
-        match (unnamed.next(), unnamed.next()) {
-            (None, _) => Candidates::None,
-            (Some(key), None) => Candidates::Only(key),
-            (Some(_), Some(_)) => Candidates::Ambiguous,
-        }
+        Candidates::Unnamed(fitting().filter(|key| kid.is_none() || key.kid().is_none()).collect())
     }
 }
 
@@ -98,12 +93,8 @@ impl KeySet {
 pub enum Candidates<'a> {
     /// Keys of the token's `kid`.
     Named(Vec<&'a Key>),
-    /// The one key that fits a token or a set without `kid`.
-    Only(&'a Key),
-    /// Several keys fit and no `kid` tells them apart.
-    Ambiguous,
-    /// No key fits.
-    None,
+    /// Keys that fit, and that no `kid` tells apart; there may be none.
+    Unnamed(Vec<&'a Key>),
 }
 
 type Candidate = Result<Key, Skipped>;

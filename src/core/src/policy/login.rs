@@ -29,6 +29,12 @@ pub enum DatabaseRole {
     Superuser,
     /// A role that may replicate.
     Replication,
+    /// A member of a superuser, directly or through others: `SET ROLE` makes it one.
+    MemberOfSuperuser,
+    /// A member of a role that may replicate.
+    MemberOfReplication,
+    /// A member of a role that uses the server's files or programs, such as `pg_execute_server_program`.
+    ServerFiles,
     /// Any other.
     Plain,
 }
@@ -93,16 +99,18 @@ impl HbaLine<'_> {
     }
 }
 
-/// Who logs in: the provider's `authn_claim`, a string or a number. Text with control characters is refused, because
-/// PostgreSQL writes it to its log.
+/// Who logs in: the provider's `authn_claim`, a string or a whole number of at most 64 bits. Text with control characters
+/// is refused, because PostgreSQL writes it to its log.
 pub fn authn_id(claims: &ClaimSet, provider: &Provider) -> Result<String, Rejection> {
     let id = match claims.at(&provider.authn_claim) {
         Some(Value::String(text)) => Some(text.clone()),
-        Some(Value::Number(number)) => Some(number.to_string()),
+        // A larger number has lost digits in reading, and two people would be one.
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         _ => None,
     };
     id.filter(|id| !id.is_empty() && !id.contains(char::is_control)).ok_or_else(|| {
-        let detail = "The claim that says who logs in must be a number, or a string without control characters.";
+        let detail = "The claim that says who logs in must be a whole number of at most 64 bits, or a string without \
+                      control characters.";
         Rejection::new(Reason::LoginNameMissing, detail).hint("Check pg_jwks.authn_claim.")
     })
 }
@@ -116,6 +124,9 @@ pub fn check_database_role(name: &[u8], role: DatabaseRole, allow_superuser_logi
         _ if allow_superuser_login => return Ok(()),
         DatabaseRole::Superuser => "is a superuser",
         DatabaseRole::Replication => "may replicate",
+        DatabaseRole::MemberOfSuperuser => "is a member of a superuser",
+        DatabaseRole::MemberOfReplication => "is a member of a role that may replicate",
+        DatabaseRole::ServerFiles => "may use files or programs of the server",
         DatabaseRole::Plain if name.starts_with(b"pg_") => "is PostgreSQL's own",
         DatabaseRole::Plain => return Ok(()),
     };
@@ -199,7 +210,17 @@ mod tests {
         let id = |value: Value| authn_id(&claims(json!({ "user": { "name": value } })), &all.all()[0]);
         assert_eq!(id(json!("alice")).unwrap(), "alice");
         assert_eq!(id(json!(42)).unwrap(), "42");
-        for bad in [json!(null), json!(""), json!(true), json!(["alice"]), json!({}), json!("a\nb"), json!("a\u{0}")] {
+        for bad in [
+            json!(null),
+            json!(""),
+            json!(true),
+            json!(["alice"]),
+            json!({}),
+            json!("a\nb"),
+            json!("a\u{0}"),
+            json!(1.5),
+            json!(1e30),
+        ] {
             assert_eq!(reason(id(bad.clone())), Some(Reason::LoginNameMissing), "{bad}");
         }
         assert_eq!(reason(authn_id(&claims(json!({"user": "alice"})), &all.all()[0])), Some(Reason::LoginNameMissing));
@@ -226,12 +247,17 @@ mod tests {
 
     #[test]
     fn reserved_roles_are_for_passwords() {
-        use DatabaseRole::{Missing, Plain, Replication, Superuser};
+        use DatabaseRole::{
+            MemberOfReplication, MemberOfSuperuser, Missing, Plain, Replication, ServerFiles, Superuser,
+        };
         for (name, role, expected, allowed) in [
             ("app", Plain, None, None),
             ("app", Missing, Some(Reason::RoleNotAccepted), Some(Reason::RoleNotAccepted)),
             ("app", Superuser, Some(Reason::RoleReserved), None),
             ("app", Replication, Some(Reason::RoleReserved), None),
+            ("app", MemberOfSuperuser, Some(Reason::RoleReserved), None),
+            ("app", MemberOfReplication, Some(Reason::RoleReserved), None),
+            ("app", ServerFiles, Some(Reason::RoleReserved), None),
             ("pg_read_all_data", Plain, Some(Reason::RoleReserved), None),
             ("pgbouncer", Plain, None, None),
         ] {

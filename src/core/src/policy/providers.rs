@@ -61,13 +61,16 @@ impl Providers {
         for entry in entries(settings.providers)? {
             all.push(Arc::new(entry.provider(settings)?));
         }
-        for issuer in list(settings.issuer.unwrap_or_default()) {
+        let mut plain_issuers = list(settings.issuer.unwrap_or_default());
+        plain_issuers.retain(|issuer| !all.iter().any(|provider: &Arc<Provider>| provider.issuer == *issuer));
+        check_shared_keys(&plain_issuers, settings)?;
+        for issuer in plain_issuers {
             let source = match (settings.jwks, settings.jwks_uri) {
                 (Some(jwks), _) => Source::parse_inline(jwks)?,
                 (None, Some(uri)) => Source::parse_uri(uri)?,
                 (None, None) => Source::of_issuer(&issuer),
             };
-            if !all.iter().any(|provider: &Arc<Provider>| provider.issuer == issuer) {
+            if !all.iter().any(|provider| provider.issuer == issuer) {
                 all.push(Arc::new(plain(settings, issuer, source)?));
             }
         }
@@ -90,6 +93,22 @@ impl Providers {
     /// All issuers.
     pub fn all(&self) -> &[Arc<Provider>] {
         &self.0
+    }
+}
+
+/// Each key of one source would vouch for each of the issuers that share it.
+fn check_shared_keys(issuers: &[String], settings: &TrustSettings) -> Result<(), String> {
+    let shared = match (settings.jwks, settings.jwks_uri) {
+        (Some(_), _) => "pg_jwks.jwks",
+        (None, Some(_)) => "pg_jwks.jwks_uri",
+        (None, None) => return Ok(()),
+    };
+    match issuers.iter().any(|issuer| *issuer != issuers[0]) {
+        true => Err(format!(
+            "Several names in pg_jwks.issuer share {shared}, so each key there would vouch for each of them; give each \
+             its keys in pg_jwks.providers."
+        )),
+        false => Ok(()),
     }
 }
 
@@ -239,6 +258,27 @@ mod tests {
         assert!(matches!(providers.of_issuer("https://a.example").unwrap().source, Source::Discovery(_)));
         assert!(matches!(providers.of_issuer("b").unwrap().source, Source::Unset));
         assert!(providers.of_issuer("https://a.example/").is_none(), "issuers are compared exactly");
+    }
+
+    #[test]
+    fn several_plain_issuers_share_no_keys() {
+        let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        for shared in [
+            TrustSettings { jwks_uri: Some("file:/k.pem"), ..settings() },
+            TrustSettings { jwks_uri: Some("https://a.example/jwks"), ..settings() },
+            TrustSettings { jwks: Some(jwks), ..settings() },
+        ] {
+            let error = Providers::assemble(&shared).unwrap_err();
+            assert!(error.contains("pg_jwks.providers"), "{error}");
+            for issuer in ["a", "a, a"] {
+                Providers::assemble(&TrustSettings { issuer: Some(issuer), ..shared.clone() }).unwrap();
+            }
+            // An entry has keys of its own, so the plain settings are about the other issuer alone.
+            let providers = Some(r#"[{"issuer":"https://a.example"}]"#);
+            Providers::assemble(&TrustSettings { providers, ..shared.clone() }).unwrap();
+            let providers = Some(r#"[{"issuer":"https://c.example"}]"#);
+            assert!(Providers::assemble(&TrustSettings { providers, ..shared }).is_err());
+        }
     }
 
     #[test]

@@ -121,14 +121,23 @@ fn check_scope(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> 
     }
 }
 
-/// `typ` (RFC 9068 §4).
+/// Values of `typ` of tokens that say something else than who the bearer is: back-channel logout (OpenID Connect
+/// Back-Channel Logout 1.0 §2.4), security events (RFC 8417 §2.3), proofs of possession (RFC 9449 §4.2), answers to
+/// introspection (RFC 9701 §5), statements about entities (OpenID Federation 1.0 §3).
+const TYPES_OF_OTHER_USES: [&str; 5] =
+    ["logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt", "entity-statement+jwt"];
+
+/// `typ`: never that of another use (RFC 8725 §3.11), and that of access tokens if it is required (RFC 9068 §4).
 fn check_type(typ: Option<&str>, provider: &Provider) -> Result<(), Rejection> {
     // Media types compare without case, and "application/" may be left out (RFC 7515 §4.1.9).
-    let access = typ.is_some_and(|typ| {
-        let typ = typ.to_ascii_lowercase();
-        typ.strip_prefix("application/").unwrap_or(&typ) == "at+jwt"
-    });
-    match provider.token_type == TokenType::Any || access {
+    let media_type = typ.unwrap_or_default().to_ascii_lowercase();
+    let media_type = media_type.strip_prefix("application/").unwrap_or(&media_type);
+    let without_parameters = media_type.split(';').next().unwrap_or_default().trim();
+    if let Some(other) = TYPES_OF_OTHER_USES.iter().find(|other| **other == without_parameters) {
+        let detail = format!("Header parameter \"typ\" is \"{other}\": such a token is no identity.");
+        return Err(Rejection::new(Reason::TypeNotAccepted, detail));
+    }
+    match provider.token_type == TokenType::Any || media_type == "at+jwt" {
         true => Ok(()),
         false => Err(Rejection::new(Reason::TypeNotAccepted, "Header parameter \"typ\" must be \"at+jwt\".")
             .publicly("Header parameter \"typ\" is not that of an accepted kind of token.")

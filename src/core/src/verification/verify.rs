@@ -174,10 +174,7 @@ impl Unverified<'_> {
         let candidates = current.candidates(kid, algorithm);
         let signed = self.signed_by(&candidates, algorithm);
         // A key without a name can have been replaced unnoticed.
-        let replaceable = match candidates {
-            Candidates::Named(_) | Candidates::Ambiguous => false,
-            Candidates::Only(_) | Candidates::None => !kid.is_some_and(|kid| current.knows(kid)),
-        };
+        let replaceable = matches!(candidates, Candidates::Unnamed(_)) && !kid.is_some_and(|kid| current.knows(kid));
         if signed.is_err()
             && replaceable
             && let Some(newer) = keys.newer(provider)?
@@ -188,30 +185,30 @@ impl Unverified<'_> {
         signed.map(|()| current)
     }
 
-    /// Whether one of these keys made the signature.
+    /// Whether one of the first [`MAX_CANDIDATE_KEYS`] of these keys made the signature.
     fn signed_by(&self, candidates: &Candidates, algorithm: Algorithm) -> Result<(), Rejection> {
-        let made = |key: &Key| key.made(&self.signature, self.signing_input.as_bytes(), algorithm);
-        let signed = match candidates {
-            Candidates::Named(keys) => keys.iter().take(MAX_CANDIDATE_KEYS).any(|key| made(key)),
-            Candidates::Only(key) => made(key),
-            Candidates::Ambiguous => {
-                return Err(Rejection::new(
-                    Reason::KeyAmbiguous,
-                    "The token has no \"kid\" that tells the issuer's keys apart, and several fit its algorithm.",
-                ));
-            }
-            Candidates::None => {
-                let detail = format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name());
-                return Err(Rejection::new(Reason::KeyUnknown, detail).instead_of(self.header.kid.as_deref()));
-            }
-        };
-        match signed {
-            true => Ok(()),
-            false => Err(Rejection::new(
+        let made = |key: &&Key| key.made(&self.signature, self.signing_input.as_bytes(), algorithm);
+        let (Candidates::Named(keys) | Candidates::Unnamed(keys)) = candidates;
+        if keys.is_empty() {
+            let detail = format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name());
+            return Err(Rejection::new(Reason::KeyUnknown, detail).instead_of(self.header.kid.as_deref()));
+        }
+        if keys.iter().take(MAX_CANDIDATE_KEYS).any(made) {
+            return Ok(());
+        }
+        Err(match candidates {
+            Candidates::Unnamed(keys) if keys.len() > MAX_CANDIDATE_KEYS => Rejection::new(
+                Reason::KeyAmbiguous,
+                format!(
+                    "No \"kid\" tells the keys apart that fit the token, and none of the first {MAX_CANDIDATE_KEYS} \
+                     made its signature."
+                ),
+            ),
+            _ => Rejection::new(
                 Reason::SignatureInvalid,
                 "The signature was not made by the issuer's key over this token.",
-            )),
-        }
+            ),
+        })
     }
 }
 
