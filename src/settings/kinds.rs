@@ -320,14 +320,14 @@ fn readable<T>(text: &CStr, parse: fn(&str) -> Result<T, String>) -> Result<(), 
     parsed.unwrap_or_else(|_| Err("The value cannot be read.".into()))
 }
 
-unsafe extern "C-unwind" fn assigned_string(_value: *const c_char, _extra: *mut c_void) {
+extern "C-unwind" fn assigned_string(_value: *const c_char, _extra: *mut c_void) {
     changed();
 }
 
-unsafe extern "C-unwind" fn assigned_integer(_value: i32, _extra: *mut c_void) {
+extern "C-unwind" fn assigned_integer(_value: i32, _extra: *mut c_void) {
     changed();
 }
 
-unsafe extern "C-unwind" fn assigned_bool(_value: bool, _extra: *mut c_void) {
+extern "C-unwind" fn assigned_bool(_value: bool, _extra: *mut c_void) {
     changed();
 }
