@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pg_jwks_core::cache::freshness::Upkeep;
-use pg_jwks_core::cache::slots::SlotId;
+use pg_jwks_core::cache::slots::{Owner, SlotId};
 use pg_jwks_core::cache::worker_plan::Want;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
@@ -14,6 +14,7 @@ use super::shared::{Shared, shared};
 use super::source::KeySource;
 use super::store::{Asked, Standing, Store};
 use crate::pg::backend_local::BackendLocal;
+use crate::pg::process::database;
 
 /// The store that all processes share.
 pub struct ClusterStore;
@@ -121,7 +122,7 @@ impl Seen {
             let standing = Standing { freshness: contents.freshness, keys, error: contents.error };
             return Some(Self { generation, serial: contents.serial, standing, ..before });
         }
-        let slot = shared.slot(&source.descriptor(), UNUSED, now)?;
+        let slot = shared.slot(&source.descriptor(), Owner::database(database()), UNUSED, now)?;
         let (contents, document) = shared.contents(slot, 0)?;
         let keys = document.and_then(|document| parsed(source, &document));
         let standing = Standing { freshness: contents.freshness, keys, error: contents.error };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pg_jwks_core::cache::freshness::Freshness;
 use pg_jwks_core::cache::last_used::LastUsed;
-use pg_jwks_core::cache::slots::{Contents, Published, SlotId};
+use pg_jwks_core::cache::slots::{Contents, Owner, Published, SlotId};
 use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::pg_sys;
@@ -43,18 +43,21 @@ impl Shared {
     }
 
     /// The slot of a source. A new one takes a free slot, or the one that was not used for the longest time, if that is
-    /// longer than `unused`. `None` if there is none, or the descriptor is too long.
-    pub fn slot(self, descriptor: &str, unused: Span, now: Timestamp) -> Option<SlotId> {
-        if let Some(id) = self.0.read(|slots, _| slots.find(descriptor)) {
+    /// longer than `unused`, or one of a database that has more than the owner. `None` if there is none, or the descriptor
+    /// is too long.
+    pub fn slot(self, descriptor: &str, owner: Owner, unused: Span, now: Timestamp) -> Option<SlotId> {
+        if let Some(id) = self.0.read(|slots, _| slots.find_for(descriptor, owner)) {
             return Some(id);
         }
         let id = self.0.write(|slots, _| {
             // Somebody else may have been faster.
-            slots.find(descriptor).or_else(|| {
-                let given = slots.give(descriptor, &self.0.last_used, unused, now)?;
-                self.next_generation();
-                Some(given)
-            })
+            if let Some(found) = slots.find(descriptor) {
+                slots.claim(found, owner);
+                return Some(found);
+            }
+            let given = slots.give(descriptor, owner, &self.0.last_used, unused, now)?;
+            self.next_generation();
+            Some(given)
         })?;
         // Whoever waited for the former source of the slot looks for a new one.
         self.broadcast();

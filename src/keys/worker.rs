@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Freshness;
-use pg_jwks_core::cache::slots::{Published, SlotId};
+use pg_jwks_core::cache::slots::{Owner, Published, SlotId};
 use pg_jwks_core::cache::worker_plan::{Action, Event, Fetch, NAP, Situation, plan};
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
@@ -158,7 +158,7 @@ impl Worker {
         let sources = locations.filter_map(|location| KeySource::new(location, &settings));
         let configured: Vec<_> = sources.map(|source| source.descriptor()).collect();
         for descriptor in &configured {
-            if self.shared.slot(descriptor, IDLE, now).is_none() {
+            if self.shared.slot(descriptor, Owner::SERVER, IDLE, now).is_none() {
                 warning!("pg_jwks: no slot of the shared key cache is free for {descriptor}");
             }
         }

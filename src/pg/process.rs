@@ -32,3 +32,9 @@ pub fn is_outside_of_statements() -> bool {
     // SAFETY: reads a variable.
     unsafe { pg_sys::debug_query_string.is_null() }
 }
+
+/// The OID of the database that this process is connected to; 0 without one.
+pub fn database() -> u32 {
+    // SAFETY: reads a variable.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}

@@ -141,16 +141,36 @@ fn sources_beyond_the_slots_are_refused_in_words_and_none_gets_the_keys_of_anoth
     assert!(error.hint.is_some(), "{error:?}");
     let log = cluster.log();
     assert!(log.lines().any(|line| line.contains("pg_jwks audit") && line.contains(words)), "{log}");
-    // All of them were used just now, so the server's own settings get none either, and the log says so.
-    let mark = cluster.log_mark();
-    cluster.client().batch_execute("ALTER SYSTEM SET pg_jwks.issuer = 'https://login.example.com/'").expect("SET");
-    cluster.reload();
-    let words = "no slot of the shared key cache is free for";
-    eventually("the warning", || cluster.log_since(mark).contains(words).then_some(()));
     let mark = cluster.log_mark();
     accepted(&mut session, &token(&key, issuer.url()));
     assert!(!cluster.log_since(mark).contains("slot"), "sources that have a slot keep it");
     let error = init(&mut session, &token(&other, issuer.url())).expect_err("a forgery");
     assert_eq!(error.message, "JWT rejected: signature invalid");
     assert!(sees(&mut session).is_empty());
+}
+
+#[test]
+fn a_database_with_sources_without_end_locks_no_other_out() {
+    let cluster = started(preloaded());
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let (greedy, other, configured) = (Issuer::start(), Issuer::start(), Issuer::start());
+    [&greedy, &other, &configured].iter().for_each(|issuer| issuer.publish(&[&key]));
+    let mut admin = App::of(&cluster, &greedy, &[]).admin();
+    for stale in 0..128 {
+        admin
+            .execute("SELECT set_config('pg_jwks.jwks_max_stale', $1, false)", &[&format!("{}s", 1000 + stale)])
+            .expect("SET");
+        init(&mut admin, &token(&key, greedy.url())).expect("a slot is free");
+    }
+    cluster.client().batch_execute("CREATE DATABASE elsewhere").expect("CREATE DATABASE");
+    install(&cluster, "elsewhere");
+    let app = App::of(&cluster, &other, &[]);
+    accepted(&mut cluster.connect(app.role(), "elsewhere"), &token(&key, other.url()));
+
+    let mark = cluster.log_mark();
+    let statement = format!("ALTER SYSTEM SET pg_jwks.issuer = '{}'", configured.url());
+    cluster.client().batch_execute(&statement).expect("ALTER SYSTEM");
+    cluster.reload();
+    eventually("a fetch for the server's own settings", || (configured.requests().jwks > 0).then_some(()));
+    assert!(!cluster.log_since(mark).contains("no slot of the shared key cache is free"));
 }

@@ -8,12 +8,14 @@ use common::*;
 use pg_jwks_core::bounds::{MAX_NOTED_ERROR_BYTES, MAX_SOURCE_DESCRIPTOR_BYTES};
 use pg_jwks_core::cache::freshness::Freshness;
 use pg_jwks_core::cache::last_used::LastUsed;
-use pg_jwks_core::cache::slots::{Published, SlotId, Slots};
+use pg_jwks_core::cache::slots::{Owner, Published, SlotId, Slots};
 use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 use proptest::prelude::*;
 
 const COUNT: usize = 4;
+const OURS: Owner = Owner::database(1);
+const THEIRS: Owner = Owner::database(2);
 const UNUSED: Span = Span::from_seconds(600);
 
 fn at(seconds: i64) -> Timestamp {
@@ -35,7 +37,15 @@ impl Memory {
     }
 
     fn give(&mut self, descriptor: &str, now: Timestamp) -> Option<SlotId> {
-        self.slots.give(descriptor, &self.last_used, UNUSED, now)
+        self.give_to(OURS, descriptor, now)
+    }
+
+    fn give_to(&mut self, owner: Owner, descriptor: &str, now: Timestamp) -> Option<SlotId> {
+        self.slots.give(descriptor, owner, &self.last_used, UNUSED, now)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.slots.in_use().into_iter().map(|(_, name)| name).collect()
     }
 
     fn publish(&mut self, id: SlotId, document: &[u8]) -> Published {
@@ -81,6 +91,60 @@ fn what_is_said_of_a_slot_is_not_said_of_its_next_source() {
     let contents = slot.contents();
     assert_eq!((contents.serial, contents.freshness, contents.error), (0, Freshness::NEW, None));
     assert_eq!((slot.open_request(), slot.document(&memory.arena, 0)), (None, None));
+}
+
+#[test]
+fn a_database_that_fills_the_slots_locks_nobody_out() {
+    let mut memory = Memory::new();
+    for (seconds, source) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        memory.give_to(OURS, source, at(seconds as i64)).expect("a slot");
+    }
+    assert_eq!(memory.give_to(OURS, "e", at(5)), None, "its own sources stay");
+    memory.last_used[0].touch(at(5));
+    memory.give_to(THEIRS, "x", at(6)).expect("the slot that was not used for the longest time");
+    assert_eq!(memory.names(), ["a", "x", "c", "d"]);
+    memory.give_to(Owner::SERVER, "s", at(7)).expect("a slot");
+    assert_eq!(memory.names(), ["a", "x", "s", "d"]);
+    assert_eq!(memory.give_to(Owner::database(3), "z", at(8)).map(SlotId::index), Some(3));
+    assert_eq!(memory.give_to(Owner::database(4), "z", at(9)), None, "nobody has more than one");
+    assert_eq!(memory.give_to(Owner::SERVER, "t", at(9)), None);
+}
+
+#[test]
+fn a_source_of_the_servers_own_settings_is_taken_from_nobody() {
+    let mut memory = Memory::new();
+    for source in ["a", "b", "c", "d"] {
+        memory.give_to(OURS, source, at(0)).expect("a slot");
+    }
+    for source in ["a", "b", "c"] {
+        assert_eq!(memory.slots.find_for(source, Owner::SERVER), None, "it is still to be claimed");
+        let id = memory.slots.find_for(source, THEIRS).expect("the slot");
+        memory.slots.claim(id, THEIRS);
+        assert_eq!(memory.slots.find_for(source, Owner::SERVER), None, "a database claims nothing");
+        memory.slots.claim(id, Owner::SERVER);
+        assert_eq!(memory.slots.find_for(source, Owner::SERVER), Some(id));
+    }
+    assert_eq!(memory.give_to(THEIRS, "x", at(1)), None);
+    assert_eq!(memory.names(), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_database_that_fills_the_arena_gives_room_to_others() {
+    let mut memory = Memory::new();
+    let [a, b] = ["a", "b"].map(|source| memory.give_to(OURS, source, at(0)).expect("a slot"));
+    let x = memory.give_to(THEIRS, "x", at(0)).expect("a slot");
+    let s = memory.give_to(Owner::SERVER, "s", at(0)).expect("a slot");
+    assert_eq!((memory.publish(a, &[1; 40]), memory.publish(b, &[2; 24])), (Published::Yes, Published::Yes));
+    assert_eq!(memory.publish(b, &[2; 25]), Published::TooLarge, "nobody else has more");
+    assert_eq!(memory.publish(x, &[3; 40]), Published::Yes);
+    assert_eq!((memory.document(a), memory.document(b)), (None, Some(&[2; 24][..])));
+    assert!(memory.slots.of(a).is_none(), "the worker finds it gone");
+    assert_eq!(memory.publish(s, &[4; 60]), Published::Yes);
+    assert_eq!((memory.document(x), memory.document(b), memory.document(s)), (None, None, Some(&[4; 60][..])));
+    assert_eq!(memory.publish(s, &[4; 65]), Published::TooLarge);
+    let y = memory.give_to(THEIRS, "y", at(0)).expect("a slot");
+    assert_eq!(memory.publish(y, &[5; 5]), Published::TooLarge, "the server's documents stay");
+    assert_eq!(memory.document(s), Some(&[4; 60][..]));
 }
 
 #[test]

@@ -21,6 +21,21 @@ impl SlotId {
     }
 }
 
+/// Whose settings name a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Owner(u32);
+
+impl Owner {
+    /// The server's own settings, which count before those of databases and roles.
+    pub const SERVER: Self = Self(0);
+
+    /// Settings that are in force in the database of this OID.
+    pub const fn database(oid: u32) -> Self {
+        Self(oid)
+    }
+}
+
 /// What a slot says of its source.
 #[derive(Clone, Debug)]
 pub struct Contents {
@@ -76,6 +91,8 @@ pub struct Slot {
     /// Differs whenever the slot goes to another source; 0 if it never had one.
     incarnation: u64,
     descriptor: BoundedText<MAX_SOURCE_DESCRIPTOR_BYTES>,
+    /// Who had the slot given to the source; the server, if its own settings name it.
+    owner: Owner,
     /// The generation in which the document was published; 0 for none.
     serial: u64,
     /// Where the document is in the arena.
@@ -96,6 +113,7 @@ impl Slot {
     const FREE: Self = Self {
         incarnation: 0,
         descriptor: BoundedText::EMPTY,
+        owner: Owner::SERVER,
         serial: 0,
         offset: 0,
         length: 0,
@@ -201,11 +219,27 @@ impl<const N: usize> Slots<N> {
         used.map(|(index, slot)| (SlotId { index, incarnation: slot.incarnation }, slot.descriptor.text())).collect()
     }
 
-    /// Gives a source a free slot, or the one that was not used for the longest time, if that is longer than `unused`.
-    /// `None` if there is none, or the descriptor is too long.
+    /// The slot of a source, unless it is still to be claimed by this owner: see [`Slots::claim`].
+    pub fn find_for(&self, descriptor: &str, owner: Owner) -> Option<SlotId> {
+        self.find(descriptor).filter(|id| owner != Owner::SERVER || self.slots[id.index].owner == Owner::SERVER)
+    }
+
+    /// The slot of a source becomes the server's, if the server's own settings name it.
+    pub fn claim(&mut self, id: SlotId, owner: Owner) {
+        if owner == Owner::SERVER
+            && let Some(slot) = self.of_mut(id)
+        {
+            slot.owner = owner;
+        }
+    }
+
+    /// Gives a source a free slot; or the one that was not used for the longest time, if that is longer than `unused`; or
+    /// one of the database that has the most slots, if it has more than the owner. `None` if there is none, or the
+    /// descriptor is too long.
     pub fn give(
         &mut self,
         descriptor: &str,
+        owner: Owner,
         last_used: &[LastUsed; N],
         unused: Span,
         now: Timestamp,
@@ -214,16 +248,49 @@ impl<const N: usize> Slots<N> {
             return None;
         }
         let free = self.slots.iter().position(|slot| slot.incarnation == 0);
-        let index = free.or_else(|| last_used::reusable(last_used, unused, now))?;
+        let index = free
+            .or_else(|| last_used::reusable(last_used, unused, now))
+            .or_else(|| self.taken_from_database_with_most(owner, last_used))?;
         self.incarnations += 1;
         let slot = &mut self.slots[index];
-        *slot = Slot { incarnation: self.incarnations, ..Slot::FREE };
+        *slot = Slot { incarnation: self.incarnations, owner, ..Slot::FREE };
         slot.descriptor.set(descriptor);
         last_used[index].set(now);
         Some(SlotId { index, incarnation: self.incarnations })
     }
 
+    /// The slot that was not used for the longest time, of the database that has the most, if it has more than `owner`
+    /// and one to spare. So nobody can take all slots and lock others out.
+    fn taken_from_database_with_most(&self, owner: Owner, last_used: &[LastUsed; N]) -> Option<usize> {
+        let held = |by: Owner| self.slots.iter().filter(|slot| slot.incarnation != 0 && slot.owner == by).count();
+        let of_databases = self.slots.iter().filter(|slot| slot.owner != Owner::SERVER).map(|slot| slot.owner);
+        let most = of_databases.max_by_key(|database| held(*database))?;
+        let own = if owner == Owner::SERVER { 0 } else { held(owner) };
+        if held(most) <= own.max(1) {
+            return None;
+        }
+        let theirs = self.slots.iter().enumerate().filter(|(_, slot)| slot.owner == most).map(|(index, _)| index);
+        theirs.min_by_key(|index| last_used[*index].moment())
+    }
+
+    /// The slot with the largest document, of the database that has most of the arena, if that is more than the owner of
+    /// a slot would have with a document of `size` bytes.
+    fn document_of_database_with_most(&self, index: usize, size: usize) -> Option<usize> {
+        let others = || self.slots.iter().enumerate().filter(|(other, slot)| *other != index && slot.length > 0);
+        let held =
+            |by: Owner| others().filter(|(_, slot)| slot.owner == by).map(|(_, slot)| slot.length).sum::<usize>();
+        let of_databases = others().filter(|(_, slot)| slot.owner != Owner::SERVER).map(|(_, slot)| slot.owner);
+        let most = of_databases.max_by_key(|database| held(*database))?;
+        let owner = self.slots[index].owner;
+        let own = if owner == Owner::SERVER { 0 } else { held(owner) + size };
+        if held(most) <= own {
+            return None;
+        }
+        others().filter(|(_, slot)| slot.owner == most).max_by_key(|(_, slot)| slot.length).map(|(large, _)| large)
+    }
+
     /// Publishes a document and its state. The serial, which is the next generation, changes only if the document does.
+    /// If there is no room, databases that have more of it give theirs up.
     pub fn publish(
         &mut self,
         id: SlotId,
@@ -234,8 +301,11 @@ impl<const N: usize> Slots<N> {
     ) -> Published {
         let Some(slot) = self.of(id) else { return Published::Gone };
         let same = slot.document(arena, 0) == Some(document);
-        if !same && !self.replace_document(id.index, arena, document) {
-            return Published::TooLarge;
+        while !same && !self.replace_document(id.index, arena, document) {
+            let Some(large) = self.document_of_database_with_most(id.index, document.len()) else {
+                return Published::TooLarge;
+            };
+            self.slots[large] = Slot::FREE;
         }
         let slot = &mut self.slots[id.index];
         slot.note(freshness, None);
