@@ -284,6 +284,9 @@ fn the_services_role_is_bound() {
 #[test]
 fn the_policies_hold_alone() {
     let service = Service::start("alone", &[]);
+    // The table is also that of the memberships, and counts as such only if its owner, who is changed here, is trusted.
+    let trust = "GRANT CREATE ON SCHEMA public TO api WITH GRANT OPTION";
+    SERVER.cluster.connect("postgres", &service.db).batch_execute(trust).expect("GRANT");
     Guarded {
         connect: &|role| SERVER.cluster.connect(role, &service.db),
         login: "api",
