@@ -7,13 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use pg_jwks_core::claims::RestoredClaims;
-use pg_jwks_core::verification::explain::explain;
 use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::providers::{Providers, TrustSettings};
 use pg_jwks_core::redaction::has_token;
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::Timestamp;
+use pg_jwks_core::verification::explain::explain;
 use pg_jwks_core::verification::verify::{Keys, verify};
 
 /// The examples of RFC 7515 and RFC 8037: one key of each type.
@@ -88,6 +88,15 @@ fn judge(token: &[u8]) {
     let word =
         |part: &&[u8]| part.len() >= 24 && part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
     for part in token.split(|byte| *byte == b'.').filter(word).filter_map(|part| std::str::from_utf8(part).ok()) {
-        assert!(findings.iter().all(|finding| !finding.detail.as_deref().unwrap_or_default().contains(part)));
+        let is_told = findings.iter().any(|finding| finding.detail.as_deref().unwrap_or_default().contains(part));
+        assert!(!is_told || quotes(token, part));
     }
+}
+
+/// Whether a token has a part of itself in its header or payload, whose `alg`, `kid`, `typ`, `iss` and `aud` are told.
+fn quotes(token: &[u8], part: &str) -> bool {
+    let decoded = token.split(|byte| *byte == b'.').filter_map(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    decoded
+        .filter_map(|json| serde_json::from_slice::<serde_json::Value>(&json).ok())
+        .any(|json| json.to_string().contains(part))
 }
