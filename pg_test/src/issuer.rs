@@ -1,6 +1,7 @@
 //! A real identity provider on 127.0.0.1, which can also misbehave.
 
 mod connection;
+mod request;
 mod response;
 mod state;
 

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::request::request;
 use super::response::Response;
 use super::state::{Document, Fault, Shared};
 
 /// A client that falls silent must not keep a thread forever.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-
-const MAX_REQUEST: usize = 16 * 1024;
 
 /// Serves connections until the issuer is stopped.
 pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&Arc<ServerConfig>>) {
@@ -77,38 +76,4 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
     }
     stream.write_all(&bytes)?;
     stream.flush()
-}
-
-/// What a client asks for.
-pub(super) struct Request {
-    path: String,
-    /// The media types that it takes.
-    pub(super) accept: Option<String>,
-    /// The entity tag that it has.
-    pub(super) if_none_match: Option<String>,
-}
-
-/// A GET request; nothing where the client said nothing sensible.
-fn request(stream: &mut impl Read) -> io::Result<Option<Request>> {
-    let mut request = Vec::new();
-    let mut buffer = [0; 1024];
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        let length = stream.read(&mut buffer)?;
-        if length == 0 || request.len() > MAX_REQUEST {
-            return Ok(None);
-        }
-        request.extend_from_slice(&buffer[..length]);
-    }
-    let request = String::from_utf8_lossy(&request);
-    let header = |wanted: &str| {
-        let mut headers = request.lines().skip(1).filter_map(|line| line.split_once(':'));
-        let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.map(|(_, value)| value.trim().to_owned())
-    };
-    let (accept, if_none_match) = (header("accept"), header("if-none-match"));
-    let mut words = request.split(' ');
-    Ok(match (words.next(), words.next()) {
-        (Some("GET"), Some(path)) => Some(Request { path: path.to_owned(), accept, if_none_match }),
-        _ => None,
-    })
 }

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::json;
 
-use super::connection::Request;
+use super::request::Request;
 use super::state::{Document, Fault, Shared};
 
 pub(super) struct Response {
