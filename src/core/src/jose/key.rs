@@ -11,6 +11,7 @@ use jsonwebtoken::{Algorithm as Hmac, DecodingKey};
 use once_cell::sync::OnceCell;
 
 use crate::bounds::{MAX_RSA_BITS, MIN_OCT_BYTES, MIN_RSA_BITS};
+use crate::digest::{Digest, digest_of_parts};
 use crate::jose::algorithm::{Algorithm, KeyType};
 
 /// A key that passed the bounds of its type.
@@ -21,6 +22,7 @@ pub struct Key {
     key_type: KeyType,
     bits: usize,
     verifier: KeyVerifier,
+    digest: Digest,
 }
 
 /// What checks signatures: a public key is parsed once, not for each signature.
@@ -65,10 +67,22 @@ pub enum Material {
     Oct(Vec<u8>),
 }
 
+impl Material {
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Rsa { n, e } => digest_of_parts(&[b"RSA", n, e]),
+            Self::Ec { x, y, .. } => digest_of_parts(&[b"EC", x, y]),
+            Self::Ed25519(x) => digest_of_parts(&[b"OKP", x]),
+            Self::Oct(secret) => digest_of_parts(&[b"oct", secret]),
+        }
+    }
+}
+
 impl Key {
     /// Checks the bounds of the key's type, and that its numbers make a key. The error says why the key cannot be used, as
     /// the rest of a sentence.
     pub fn new(kid: Option<String>, algorithm: Option<Algorithm>, material: Material) -> Result<Self, String> {
+        let digest = material.digest();
         let (key_type, bits, verifier) = match material {
             Material::Rsa { n, e } => rsa(&n, &e)?,
             Material::Ec { curve, x, y } => ec(curve, &x, &y)?,
@@ -80,12 +94,17 @@ impl Key {
         {
             return Err(format!("\"alg\" {} does not fit the key type", algorithm.name()));
         }
-        Ok(Self { kid, algorithm, key_type, bits, verifier })
+        Ok(Self { kid, algorithm, key_type, bits, verifier, digest })
     }
 
     /// The key's identifier, `kid` (RFC 7517 §4.5).
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// A digest of the key itself, whatever its `kid`: the same key in another document has the same.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
     }
 
     /// The algorithm to which its publisher bound the key, `alg` (RFC 7517 §4.4).

@@ -10,8 +10,39 @@ use crate::time::Timestamp;
 pub(super) struct Stated<'t> {
     /// Its payload.
     pub claims: &'t ClaimSet,
-    /// Header parameter `typ` (RFC 7515 §4.1.9).
-    pub typ: Option<&'t str>,
+    /// Its kind.
+    pub typ: Typ<'t>,
+}
+
+/// What is known of the header parameter `typ` (RFC 7515 §4.1.9).
+#[derive(Clone, Copy)]
+pub(super) enum Typ<'t> {
+    /// Its value; `None` if the token has none.
+    Stated(Option<&'t str>),
+    /// Of a token that was accepted before: whether it was that of access tokens (RFC 9068 §2.1).
+    Kept {
+        /// Whether it was.
+        is_access_token: bool,
+    },
+}
+
+impl Typ<'_> {
+    /// Whether it is that of access tokens.
+    pub fn is_access_token(self) -> bool {
+        match self {
+            Self::Stated(typ) => media_type(typ) == ACCESS_TOKEN,
+            Self::Kept { is_access_token } => is_access_token,
+        }
+    }
+}
+
+/// The `typ` of access tokens (RFC 9068 §2.1).
+const ACCESS_TOKEN: &str = "at+jwt";
+
+/// Media types compare without case, and "application/" may be left out (RFC 7515 §4.1.9).
+fn media_type(typ: Option<&str>) -> String {
+    let media_type = typ.unwrap_or_default().to_ascii_lowercase();
+    media_type.strip_prefix("application/").map(str::to_owned).unwrap_or(media_type)
 }
 
 /// One check: the outcome for a token of this provider, now.
@@ -78,6 +109,13 @@ pub(super) fn check_expiry(claims: &ClaimSet, provider: &Provider, now: Timestam
     Ok(())
 }
 
+/// When a token that passes [`check_expiry`] stops to, leeway aside: its `exp`, or what `pg_jwks.max_token_age` says.
+pub(super) fn end(claims: &ClaimSet, provider: &Provider) -> Option<Timestamp> {
+    let aged = provider.max_token_age.and_then(|limit| Some(moment(claims, "iat")? + limit));
+    let expires = moment(claims, "exp")?;
+    Some(aged.map_or(expires, |aged| aged.min(expires)))
+}
+
 /// `nbf` (RFC 7519 §4.1.5), and `iat`: a token is not issued in the future.
 pub(super) fn check_not_before(claims: &ClaimSet, provider: &Provider, now: Timestamp) -> Result<(), Rejection> {
     for name in ["nbf", "iat"] {
@@ -128,19 +166,30 @@ const TYPES_OF_OTHER_USES: [&str; 5] =
     ["logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt", "entity-statement+jwt"];
 
 /// `typ`: never that of another use (RFC 8725 §3.11), and that of access tokens if it is required (RFC 9068 §4).
-fn check_type(typ: Option<&str>, provider: &Provider) -> Result<(), Rejection> {
-    // Media types compare without case, and "application/" may be left out (RFC 7515 §4.1.9).
-    let media_type = typ.unwrap_or_default().to_ascii_lowercase();
-    let media_type = media_type.strip_prefix("application/").unwrap_or(&media_type);
-    let without_parameters = media_type.split(';').next().unwrap_or_default().trim();
-    if let Some(other) = TYPES_OF_OTHER_USES.iter().find(|other| **other == without_parameters) {
-        let detail = format!("Header parameter \"typ\" is \"{other}\": such a token is no identity.");
-        return Err(Rejection::new(Reason::TypeNotAccepted, detail));
+fn check_type(typ: Typ, provider: &Provider) -> Result<(), Rejection> {
+    if let Typ::Stated(typ) = typ {
+        check_use(typ)?;
     }
-    match provider.token_type == TokenType::Any || media_type == "at+jwt" {
-        true => Ok(()),
-        false => Err(Rejection::new(Reason::TypeNotAccepted, "Header parameter \"typ\" must be \"at+jwt\".")
-            .publicly("Header parameter \"typ\" is not that of an accepted kind of token.")
-            .instead_of(typ)),
+    if provider.token_type == TokenType::Any || typ.is_access_token() {
+        return Ok(());
+    }
+    let detail = format!("Header parameter \"typ\" must be \"{ACCESS_TOKEN}\".");
+    let rejection = Rejection::new(Reason::TypeNotAccepted, detail)
+        .publicly("Header parameter \"typ\" is not that of an accepted kind of token.");
+    Err(match typ {
+        Typ::Stated(typ) => rejection.instead_of(typ),
+        Typ::Kept { .. } => rejection,
+    })
+}
+
+fn check_use(typ: Option<&str>) -> Result<(), Rejection> {
+    let media_type = media_type(typ);
+    let without_parameters = media_type.split(';').next().unwrap_or_default().trim();
+    match TYPES_OF_OTHER_USES.iter().find(|other| **other == without_parameters) {
+        None => Ok(()),
+        Some(other) => {
+            let detail = format!("Header parameter \"typ\" is \"{other}\": such a token is no identity.");
+            Err(Rejection::new(Reason::TypeNotAccepted, detail))
+        }
     }
 }

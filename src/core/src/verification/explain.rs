@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use crate::claims::ClaimSet;
 use crate::jose::algorithm::Algorithm;
-use crate::jose::jwks::KeySet;
 use crate::jose::token::Unverified;
 use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::rejection::{Check, Rejection};
 use crate::time::Timestamp;
-use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, payload_rejection};
+use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, Typ, payload_rejection};
 use crate::verification::verify::Keys;
 
 /// One line of the explanation.
@@ -135,7 +134,7 @@ fn explain_issuer(named: Result<&Provider, Rejection>, findings: &mut Findings) 
     }
 }
 
-fn explain_signature(signed: Result<Arc<KeySet>, Rejection>, findings: &mut Findings) {
+fn explain_signature<T>(signed: Result<T, Rejection>, findings: &mut Findings) {
     match signed {
         Err(rejection) if rejection.reason.check() == Check::Key => {
             findings.record::<()>(Check::Key, Err(rejection));
@@ -170,7 +169,7 @@ fn explain_claims(
         findings.unreached(&[Check::Role], NO_ISSUER);
         return;
     };
-    let stated = Stated { claims: &claims, typ: token.header.typ.as_deref() };
+    let stated = Stated { claims: &claims, typ: Typ::Stated(token.header.typ.as_deref()) };
     for (name, check) in CHECKS_OF_CLAIMS {
         findings.record(name, check(&stated, provider, now));
     }

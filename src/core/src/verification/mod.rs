@@ -2,5 +2,6 @@
 
 mod checks;
 pub mod explain;
+pub mod judgement;
 pub mod verify;
 pub mod warm_up;

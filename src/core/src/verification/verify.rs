@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::bounds::MAX_CANDIDATE_KEYS;
 use crate::claims::ClaimSet;
+use crate::digest::{Digest, digest};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Candidates, KeySet};
 use crate::jose::key::Key;
@@ -14,7 +15,10 @@ use crate::policy::provider::{Provider, Source};
 use crate::policy::providers::Providers;
 use crate::rejection::{Reason, Rejection};
 use crate::time::Timestamp;
-use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, check_expiry, check_not_before, payload_rejection};
+use crate::verification::checks::{
+    CHECKS_OF_CLAIMS, Stated, Typ, check_expiry, check_not_before, end, payload_rejection,
+};
+use crate::verification::judgement::{Evidence, trusted_issuer};
 
 /// Where the keys of a provider come from. The caller does the I/O, the caching and the waiting.
 pub trait Keys {
@@ -31,6 +35,8 @@ pub struct VerifiedClaims {
     claims: ClaimSet,
     json: String,
     expires: Timestamp,
+    end: Timestamp,
+    evidence: Evidence,
     provider: Arc<Provider>,
     keys: Arc<KeySet>,
 }
@@ -44,6 +50,16 @@ impl VerifiedClaims {
     /// `exp` (RFC 7519 §4.1.4).
     pub fn expires(&self) -> Timestamp {
         self.expires
+    }
+
+    /// When they stop to be accepted, leeway aside: `exp`, or what `pg_jwks.max_token_age` says if that is earlier.
+    pub fn end(&self) -> Timestamp {
+        self.end
+    }
+
+    /// What the token had beside its claims, by which they can be judged again.
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
     }
 
     /// The issuer, and what was asked of its tokens.
@@ -90,8 +106,8 @@ pub fn verify(
     token.some_algorithm(providers)?;
     let provider = token.provider(providers)?;
     let algorithm = token.algorithm(provider)?;
-    let keys = token.signing_keys(provider, algorithm, keys)?;
-    Signed { token, provider, keys }.claims(now)
+    let (keys, key) = token.signing_keys(provider, algorithm, keys)?;
+    Signed { token, provider, keys, algorithm, key }.claims(now)
 }
 
 /// A token whose signature was made by a key of its issuer.
@@ -99,6 +115,9 @@ struct Signed<'t, 'p> {
     token: Unverified<'t>,
     provider: &'p Arc<Provider>,
     keys: Arc<KeySet>,
+    algorithm: Algorithm,
+    /// The key itself.
+    key: Digest,
 }
 
 impl Signed<'_, '_> {
@@ -106,14 +125,23 @@ impl Signed<'_, '_> {
     fn claims(self, now: Timestamp) -> Result<VerifiedClaims, Rejection> {
         let Unverified { header, payload, members, .. } = self.token;
         let claims = ClaimSet::new(members.map_err(|error| payload_rejection(&error))?);
-        let stated = Stated { claims: &claims, typ: header.typ.as_deref() };
+        let typ = Typ::Stated(header.typ.as_deref());
+        let stated = Stated { claims: &claims, typ };
         for (_, check) in CHECKS_OF_CLAIMS {
             check(&stated, self.provider, now)?;
         }
-        let Some(expires) = claims.expires() else { unreachable!("checked with the expiry") };
+        let (Some(expires), Some(end)) = (claims.expires(), end(&claims, self.provider)) else {
+            unreachable!("checked with the expiry")
+        };
+        let evidence = Evidence {
+            algorithm: self.algorithm,
+            key: self.key,
+            kid: header.kid.as_deref().map(|kid| digest(kid.as_bytes())),
+            is_access_token: typ.is_access_token(),
+        };
         // The payload parsed as JSON, so it is UTF-8.
         let json = ascii_escaped(&String::from_utf8_lossy(&payload));
-        Ok(VerifiedClaims { claims, json, expires, provider: self.provider.clone(), keys: self.keys })
+        Ok(VerifiedClaims { claims, json, expires, end, evidence, provider: self.provider.clone(), keys: self.keys })
     }
 }
 
@@ -129,22 +157,12 @@ impl Unverified<'_> {
     /// The configured issuer that the token names; before any key is looked at or fetched.
     pub(crate) fn provider<'p>(&self, providers: &'p Providers) -> Result<&'p Arc<Provider>, Rejection> {
         if providers.all().is_empty() {
-            return Err(Rejection::new(
-                Reason::IssuerNotConfigured,
-                "No issuer is trusted, so no token can be accepted.",
-            )
-            .hint("Set pg_jwks.issuer or pg_jwks.providers."));
+            return trusted_issuer(None, providers);
         }
-        if let Err(error) = &self.members {
-            return Err(payload_rejection(error));
+        match &self.members {
+            Err(error) => Err(payload_rejection(error)),
+            Ok(_) => trusted_issuer(self.issuer(), providers),
         }
-        self.issuer().and_then(|issuer| providers.of_issuer(issuer)).ok_or_else(|| {
-            let names: Vec<_> = providers.all().iter().map(|provider| format!("\"{}\"", provider.issuer)).collect();
-            let detail = format!("Claim \"iss\" must be exactly {}.", names.join(" or "));
-            Rejection::new(Reason::IssuerNotAccepted, detail)
-                .publicly("Claim \"iss\" is not that of a trusted issuer.")
-                .instead_of(self.issuer())
-        })
     }
 
     /// The token's algorithm, if the provider may use it (RFC 8725 §3.1).
@@ -161,14 +179,14 @@ impl Unverified<'_> {
         self.header.alg.parse().ok().filter(|algorithm| provider.algorithms.contains(*algorithm))
     }
 
-    /// The key set with the key that made the signature: the one in force, or a newer one if that one does not
-    /// know the token's key.
+    /// The key set with the key that made the signature, and that key's digest: the set in force, or a newer one if that
+    /// one does not know the token's key.
     pub(crate) fn signing_keys(
         &self,
         provider: &Provider,
         algorithm: Algorithm,
         keys: &mut dyn Keys,
-    ) -> Result<Arc<KeySet>, Rejection> {
+    ) -> Result<(Arc<KeySet>, Digest), Rejection> {
         let kid = self.header.kid.as_deref();
         let current = keys.current(provider)?;
         let candidates = current.candidates(kid, algorithm);
@@ -179,22 +197,23 @@ impl Unverified<'_> {
             && replaceable
             && let Some(newer) = keys.newer(provider)?
         {
-            self.signed_by(&newer.candidates(kid, algorithm), algorithm)?;
-            return Ok(newer);
+            let key = *self.signed_by(&newer.candidates(kid, algorithm), algorithm)?.digest();
+            return Ok((newer, key));
         }
-        signed.map(|()| current)
+        let key = *signed?.digest();
+        Ok((current, key))
     }
 
-    /// Whether one of the first [`MAX_CANDIDATE_KEYS`] of these keys made the signature.
-    fn signed_by(&self, candidates: &Candidates, algorithm: Algorithm) -> Result<(), Rejection> {
-        let made = |key: &&Key| key.made(&self.signature, self.signing_input.as_bytes(), algorithm);
+    /// The one of the first [`MAX_CANDIDATE_KEYS`] of these keys that made the signature.
+    fn signed_by<'k>(&self, candidates: &Candidates<'k>, algorithm: Algorithm) -> Result<&'k Key, Rejection> {
+        let made = |key: &&&Key| key.made(&self.signature, self.signing_input.as_bytes(), algorithm);
         let (Candidates::Named(keys) | Candidates::Unnamed(keys)) = candidates;
         if keys.is_empty() {
             let detail = format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name());
             return Err(Rejection::new(Reason::KeyUnknown, detail).instead_of(self.header.kid.as_deref()));
         }
-        if keys.iter().take(MAX_CANDIDATE_KEYS).any(made) {
-            return Ok(());
+        if let Some(key) = keys.iter().take(MAX_CANDIDATE_KEYS).find(made) {
+            return Ok(key);
         }
         Err(match candidates {
             Candidates::Unnamed(keys) if keys.len() > MAX_CANDIDATE_KEYS => Rejection::new(

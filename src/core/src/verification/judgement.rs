@@ -1,0 +1,80 @@
+//! Judging an identity again: what it was judged by, settings, keys, the time, has changed since.
+
+use std::sync::Arc;
+
+use crate::claims::ClaimSet;
+use crate::digest::{Digest, digest};
+use crate::jose::algorithm::Algorithm;
+use crate::jose::jwks::KeySet;
+use crate::jose::key::Key;
+use crate::policy::provider::Provider;
+use crate::policy::providers::Providers;
+use crate::rejection::{Reason, Rejection};
+use crate::time::Timestamp;
+use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, Typ, end};
+
+/// What a verified token had beside its claims. [`crate::verification::verify::verify`] alone makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The algorithm of its signature.
+    pub(super) algorithm: Algorithm,
+    /// [`Key::digest`] of the key that made it.
+    pub(super) key: Digest,
+    /// A digest of its `kid`, if it had one.
+    pub(super) kid: Option<Digest>,
+    /// Whether its `typ` was that of access tokens.
+    pub(super) is_access_token: bool,
+}
+
+impl Evidence {
+    /// Whether the key that made the signature would be found again in this set.
+    fn is_vouched_for_by(&self, keys: &KeySet) -> bool {
+        let is_named = |key: &Key| match (&self.kid, key.kid()) {
+            (Some(kid), Some(own)) => *kid == digest(own.as_bytes()),
+            (None, _) | (_, None) => true,
+        };
+        keys.keys().iter().any(|key| *key.digest() == self.key && key.fits(self.algorithm) && is_named(key))
+    }
+}
+
+/// Whether a token of these claims would be accepted now; when it will not be any more, leeway aside. The error is that
+/// of the first check that fails.
+///
+/// `held` gives the keys of an issuer that are at hand, without waiting: keys that are not end no identity.
+pub fn judge(
+    claims: &ClaimSet,
+    evidence: &Evidence,
+    providers: &Providers,
+    held: impl FnOnce(&Provider) -> Option<Arc<KeySet>>,
+    now: Timestamp,
+) -> Result<Timestamp, Rejection> {
+    let provider = trusted_issuer(claims.text("iss"), providers)?;
+    if !provider.algorithms.contains(evidence.algorithm) {
+        let detail = format!("The token's algorithm must be one of {}.", provider.algorithms);
+        return Err(Rejection::new(Reason::AlgorithmNotAllowed, detail)
+            .publicly("The token's algorithm is not an allowed algorithm any more."));
+    }
+    if held(provider).is_some_and(|keys| !evidence.is_vouched_for_by(&keys)) {
+        return Err(Rejection::new(Reason::KeyUnknown, "The issuer does not publish the token's key any more."));
+    }
+    let stated = Stated { claims, typ: Typ::Kept { is_access_token: evidence.is_access_token } };
+    for (_, check) in CHECKS_OF_CLAIMS {
+        check(&stated, provider, now)?;
+    }
+    end(claims, provider).ok_or_else(|| unreachable!("checked with the expiry"))
+}
+
+/// The configured issuer of this name.
+pub(super) fn trusted_issuer<'p>(iss: Option<&str>, providers: &'p Providers) -> Result<&'p Arc<Provider>, Rejection> {
+    if providers.all().is_empty() {
+        return Err(Rejection::new(Reason::IssuerNotConfigured, "No issuer is trusted, so no token can be accepted.")
+            .hint("Set pg_jwks.issuer or pg_jwks.providers."));
+    }
+    iss.and_then(|iss| providers.of_issuer(iss)).ok_or_else(|| {
+        let names: Vec<_> = providers.all().iter().map(|provider| format!("\"{}\"", provider.issuer)).collect();
+        let detail = format!("Claim \"iss\" must be exactly {}.", names.join(" or "));
+        Rejection::new(Reason::IssuerNotAccepted, detail)
+            .publicly("Claim \"iss\" is not that of a trusted issuer.")
+            .instead_of(iss)
+    })
+}
