@@ -14,14 +14,17 @@ use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;
 
 use super::{read_only, role, writing};
-use crate::identity::expiry::{has_expired, note_statement, raise_expired};
+use crate::identity::judgement::{self, judge};
 use crate::identity::session;
+use crate::identity::standing::{is_past, note_statement, raise_past};
 use crate::pg::hook::Hook;
 use crate::pg::process::is_outside_of_statements;
 use crate::pg::setting::is_reset_by;
-use crate::pg::statement::{goes_on, is_on_tables, keep_to_leader, plan_may_write, query_may_write, utility_may_write};
+use crate::pg::statement::{
+    goes_on, is_commit, is_on_tables, is_rollback, keep_to_leader, plan_may_write, query_may_write, utility_may_write,
+};
 use crate::pg::user::current_role;
-use crate::pg::{error, transaction};
+use crate::pg::{error, invalidation, transaction};
 use crate::settings::{self, OnExpiry};
 
 unsafe extern "C-unwind" {
@@ -77,7 +80,8 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     // SAFETY: PostgreSQL passes a complete query, and expects errors here.
     unsafe {
         if concerns_us() {
-            pgrx_extern_c_guard(|| enforce(is_on_tables(query)));
+            invalidation::accept();
+            pgrx_extern_c_guard(|| enforce(Extent::of_query(is_on_tables(query))));
         }
         if session::is_refused() && settings::trust_request_claims() {
             // A parallel worker would believe `request.jwt.claims`: it does not know that a token was refused.
@@ -122,8 +126,12 @@ unsafe extern "C-unwind" fn process_utility(
                 }
             });
         }
-        if concerns_us() {
-            pgrx_extern_c_guard(|| enforce(false));
+        if concerns_us() && !is_rollback((*statement).utilityStmt) {
+            invalidation::accept();
+            pgrx_extern_c_guard(|| match is_commit((*statement).utilityStmt) {
+                true => enforce(Extent::Commit),
+                false => enforce(Extent::Other),
+            });
         }
     }
     // SAFETY: PostgreSQL passes a complete statement.
@@ -162,7 +170,10 @@ unsafe extern "C-unwind" fn parsed(
 ) {
     if role::are_set() {
         // SAFETY: PostgreSQL expects errors here.
-        unsafe { pgrx_extern_c_guard(settle_role) };
+        unsafe {
+            invalidation::accept();
+            pgrx_extern_c_guard(settle_role);
+        }
     }
     if let Some(next) = PARSED.next() {
         // SAFETY: the hook that was there before, with PostgreSQL's own arguments.
@@ -182,7 +193,8 @@ macro_rules! executor_run {
             // which has nothing to drop.
             unsafe {
                 if concerns_us() && goes_on(query) {
-                    pgrx_extern_c_guard(|| enforce(is_on_tables(query)));
+                    invalidation::accept();
+                    pgrx_extern_c_guard(|| enforce(Extent::of_rest(is_on_tables(query))));
                 }
                 let before = writing::begin(query_may_write(query));
                 match EXECUTOR_RUN.next() {
@@ -232,6 +244,7 @@ unsafe extern "C-unwind" fn object_access(
         // SAFETY: PostgreSQL expects errors here.
         unsafe {
             if is_outside_of_statements() {
+                invalidation::accept();
                 pgrx_extern_c_guard(enforce_for_call);
             }
             #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -261,7 +274,8 @@ fn settle_role() {
     role::belongs_to_identity();
     if transaction::is_in_progress() {
         note_statement();
-        if has_expired(identity) {
+        judge();
+        if is_past(identity) {
             role::expire();
         }
     }
@@ -270,34 +284,67 @@ fn settle_role() {
 /// As [`enforce`], for a function that is called by its OID. PostgreSQL has checked already whether the role may call the function.
 fn enforce_for_call() {
     let role = current_role();
-    enforce(false);
+    enforce(Extent::Other);
     if current_role() != role {
         match session::identity() {
-            Some(_) => raise_expired(),
+            Some(identity) => raise_past(identity),
             None => raise_gone(),
         }
     }
 }
 
-/// Raises 28000 for a statement on tables if identities have roles and the one in force has expired or is gone: the
-/// statement was planned for a role that is gone. Ends a session whose login has expired if `pg_jwks.on_expiry` says so.
-fn enforce(is_on_tables: bool) {
-    let Some(identity) = session::identity() else {
-        if role::settle() && is_on_tables {
+/// What a statement does, as far as it matters for an identity that does not stand any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// A query on tables, which begins.
+    Tables,
+    /// A query on tables that goes on: what its plan found out before about the identity, it does not ask again.
+    RestOfTables,
+    /// The end of a transaction, with which its changes last.
+    Commit,
+    /// Anything else.
+    Other,
+}
+
+impl Extent {
+    fn of_query(is_on_tables: bool) -> Self {
+        if is_on_tables { Self::Tables } else { Self::Other }
+    }
+
+    fn of_rest(is_on_tables: bool) -> Self {
+        if is_on_tables { Self::RestOfTables } else { Self::Other }
+    }
+}
+
+/// Holds what must hold for the identity in force at the start of a statement. Raises 28000 for a statement on tables if
+/// the identity would be refused now, or if it was planned for the role of an identity that has expired or is gone.
+/// Statements without tables may pass, so that a new token can be presented; the readers refuse for themselves. Ends a
+/// session whose login is past if `pg_jwks.on_expiry` says so.
+fn enforce(extent: Extent) {
+    if session::identity().is_none() {
+        if role::settle() && matches!(extent, Extent::Tables | Extent::RestOfTables) {
             raise_gone();
         }
         return;
-    };
+    }
     role::belongs_to_identity();
-    read_only::enforce();
     note_statement();
+    judge();
+    read_only::enforce();
+    let Some(identity) = session::identity().filter(|identity| is_past(*identity)) else { return };
     // An aborted transaction has nothing left to protect.
-    if !has_expired(identity) || !transaction::is_in_progress() {
+    if !transaction::is_in_progress() {
         return;
     }
-    let ends = session::is_login() && settings::on_expiry() == OnExpiry::Terminate;
-    if ends || (role::expire() && is_on_tables) {
-        raise_expired();
+    let had_role = role::expire();
+    let is_refused = match extent {
+        Extent::RestOfTables => true,
+        Extent::Tables => had_role || judgement::is_refused(),
+        Extent::Commit => judgement::is_refused(),
+        Extent::Other => false,
+    };
+    if is_refused || (session::is_login() && settings::on_expiry() == OnExpiry::Terminate) {
+        raise_past(identity);
     }
 }
 

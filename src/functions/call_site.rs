@@ -7,7 +7,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
-use crate::identity::expiry::unexpired_identity;
+use crate::identity::standing::standing_identity;
 use crate::identity::session::{Identity, identity};
 use crate::pg::datum::{bytes, copied};
 
@@ -94,8 +94,8 @@ unsafe fn kept<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, identity: Identity
 /// As for [`read`].
 #[cold]
 unsafe fn look<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> Option<pg_sys::Datum> {
-    let identity = unexpired_identity()?;
-    // What is now known of the expiry can be all that was missing.
+    let identity = standing_identity()?;
+    // What is now known of the identity's standing can be all that was missing.
     // SAFETY: the caller's promise is that of `kept`.
     if let Some(datum) = unsafe { kept::<O>(fcinfo, identity) } {
         return datum;

@@ -1,14 +1,13 @@
 //! The SQL functions that set and clear the identity of the session.
 
-use std::sync::Arc;
-
 use pg_jwks_core::jose::presented::Presented;
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::prelude::*;
 
 use crate::enforcement::{read_only, role};
-use crate::identity::{session, verification};
+use crate::identity::judgement::{self, Trust};
+use crate::identity::session;
+use crate::identity::verification::{self, Verification};
 use crate::pg::clock::now;
 use crate::pg::error;
 use crate::pg::jsonb::check_representable;
@@ -23,6 +22,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     let replacement = session::Replacement::begin(is_local);
     let role = role::Change::begin();
     activity::conceal_tokens();
+    let trust = Trust::now();
     let settings = settings::current();
     if !is_local && settings.session_scope == SessionScope::Transaction {
         raise_session_scope();
@@ -30,28 +30,29 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     let admitted = token
         .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
         .and_then(admitted)
-        .and_then(|claims| role.set(&claims, &settings, is_local).map(|()| claims));
+        .and_then(|admitted| role.set(&admitted.claims, &settings, is_local).map(|()| admitted));
     match admitted {
         Err(rejection) => {
             counters().count_rejected(rejection.reason);
             audit::rejected(&rejection, Presented::of(token.unwrap_or_default()), now());
             error::raise_rejection(rejection)
         }
-        Ok(claims) => {
-            let is_read_only = read_only::is_claimed(&claims, &settings);
+        Ok(Verification { claims, digest, .. }) => {
+            let is_read_only = settings.forbids_writing(&claims);
             if is_read_only {
                 read_only::restrict_transaction();
             }
             count(&counters().accepted);
             audit::accepted(&claims);
-            replacement.set(&claims, is_read_only, is_local);
+            replacement.set(&claims, digest, is_read_only, is_local);
+            judgement::is_judged_by(trust);
             role.succeed();
         }
     }
 }
 
-/// The claims of a token that is accepted and that this database can hold.
-fn admitted(token: &[u8]) -> Result<Arc<VerifiedClaims>, Rejection> {
+/// A token that is accepted and whose claims this database can hold.
+fn admitted(token: &[u8]) -> Result<Verification, Rejection> {
     let verification = verification::verified(token, now())?;
     if verification.fresh {
         check_representable(verification.claims.json());
@@ -59,7 +60,7 @@ fn admitted(token: &[u8]) -> Result<Arc<VerifiedClaims>, Rejection> {
     } else {
         count(&counters().remembered);
     }
-    Ok(verification.claims)
+    Ok(verification)
 }
 
 /// `auth.jwt_session_clear()`.

@@ -4,7 +4,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::call_site::{Occasion, Value, reader};
 use crate::identity::derived::{Derived, with_derived};
-use crate::identity::expiry::is_known_unexpired;
+use crate::identity::standing::is_known_to_stand;
 use crate::identity::session::Identity;
 use crate::pg::clock::to_postgres;
 
@@ -21,7 +21,7 @@ impl Occasion for SameIdentity {
 
     #[inline]
     fn holds(&self, identity: Identity) -> bool {
-        self.serial == identity.serial && is_known_unexpired(identity)
+        self.serial == identity.serial && is_known_to_stand(identity)
     }
 }
 

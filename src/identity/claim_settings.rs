@@ -13,7 +13,7 @@ use pgrx::pg_sys::panic::{ErrorReport, pgrx_extern_c_guard};
 use pgrx::prelude::*;
 
 use super::derived::with_derived;
-use super::expiry::unexpired_verified_identity;
+use super::standing::standing_verified_identity;
 use super::session;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_text;
@@ -85,9 +85,9 @@ unsafe extern "C-unwind" fn show<const SLOT: usize>() -> *const c_char {
 }
 
 /// The variable's text, empty without identity. It stays until the variable is shown for another identity; PostgreSQL
-/// copies it at once. Raises 28000 if the token has expired.
+/// copies it at once. Raises 28000 if it does not stand any more.
 fn shown(slot: usize) -> *const c_char {
-    let Some(identity) = unexpired_verified_identity() else { return c"".as_ptr() };
+    let Some(identity) = standing_verified_identity() else { return c"".as_ptr() };
     let known = LAST_SHOWN.with_borrow(|texts| {
         texts[slot].as_ref().filter(|text| text.serial == identity.serial).map(|text| text.text.as_ptr())
     });

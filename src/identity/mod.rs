@@ -2,7 +2,8 @@
 
 pub mod claim_settings;
 pub mod derived;
-pub mod expiry;
+pub mod judgement;
 mod request_claims;
 pub mod session;
+pub mod standing;
 pub mod verification;

@@ -44,7 +44,8 @@ fn known(setting: &CStr) -> Option<Identity> {
 fn believe(setting: &CStr) -> Option<Identity> {
     let json = utf8(setting.to_bytes())?.into_owned();
     let claims = RequestClaims::from_request_setting(&json)?;
-    let identity = Identity { serial: session::next_serial(), expires: claims.expires().unwrap_or(NEVER) };
+    let expires = claims.expires().unwrap_or(NEVER);
+    let identity = Identity { serial: session::next_serial(), expires, end: expires };
     let json = ascii_escaped(&json);
     BELIEVED.set(Some(Believed { setting: setting.to_owned(), json, claims, identity }));
     Some(identity)

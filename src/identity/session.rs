@@ -11,16 +11,18 @@
 #[cfg(feature = "pg18")]
 mod login_identity;
 mod refusal;
-mod standing;
+mod setting;
 
+use pg_jwks_core::digest::Digest;
+use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::verify::VerifiedClaims;
 
-use standing::{IDENTITIES, SETTING, Standing, setting_value};
+use setting::{IDENTITIES, SETTING, setting_value};
 
 #[cfg(feature = "pg18")]
 pub use login_identity::{has_login, log_in, restore_login};
 pub use refusal::{forget as forget_refusal, is_refused};
-pub use standing::{Identity, SETTING_NAME, next_serial};
+pub use setting::{Grounds, Identity, Kept, SETTING_NAME, next_serial};
 
 /// Defines the setting.
 pub fn define() {
@@ -28,20 +30,40 @@ pub fn define() {
     refusal::watch();
 }
 
-/// The identity in force, if there is one. Whether it has expired is for the reader to check.
+/// The identity in force, if there is one. Whether it still stands is for the reader to check.
 #[inline]
 pub fn identity() -> Option<Identity> {
-    IDENTITIES.in_force.get().map(|standing| standing.identity)
+    IDENTITIES.in_force.get().map(|kept| kept.identity)
+}
+
+/// The identity in force with what is known of it.
+pub fn in_force() -> Option<Kept> {
+    IDENTITIES.in_force.get()
+}
+
+/// Another number whenever PostgreSQL has put an identity into force, or none.
+#[inline]
+pub fn assignments() -> u64 {
+    IDENTITIES.assignments.get()
+}
+
+/// The identity in force has been judged again: when it ends now, leeway aside, and whether it must not write.
+pub fn amend(end: Timestamp, read_only: bool) {
+    if let Some(mut kept) = IDENTITIES.in_force.get() {
+        kept.identity.end = end;
+        kept.read_only = read_only;
+        IDENTITIES.in_force.set(Some(kept));
+    }
 }
 
 /// Whether the identity in force must not write.
 pub fn is_read_only() -> bool {
-    IDENTITIES.in_force.get().is_some_and(|standing| standing.read_only)
+    IDENTITIES.in_force.get().is_some_and(|kept| kept.read_only)
 }
 
 /// Whether the identity in force is that of the login.
 pub fn is_login() -> bool {
-    IDENTITIES.in_force.get().is_some_and(|standing| standing.is_login)
+    IDENTITIES.in_force.get().is_some_and(|kept| kept.is_login)
 }
 
 /// The claims of the identity in force, as ASCII JSON.
@@ -65,8 +87,8 @@ impl Replacement {
     }
 
     /// Sets the identity, for the session or for the transaction, as `set_config` does.
-    pub fn set(self, claims: &VerifiedClaims, read_only: bool, is_local: bool) {
-        SETTING.assign(setting_value(claims), Standing::new(claims.expires(), read_only), is_local);
+    pub fn set(self, claims: &VerifiedClaims, token: Digest, read_only: bool, is_local: bool) {
+        SETTING.assign(setting_value(claims), Kept::of_token(claims, token, read_only), is_local);
         IDENTITIES.revoked.set(self.revoked_before);
         refusal::forget();
         std::mem::forget(self);

@@ -30,7 +30,8 @@ pub struct Verification {
     pub claims: Arc<VerifiedClaims>,
     /// Whether it was verified now, and not remembered.
     pub fresh: bool,
-    digest: Digest,
+    /// The token's digest.
+    pub digest: Digest,
     settings: Rc<Settings>,
 }
 

@@ -1,5 +1,6 @@
 //! The keys of a backend that has no shared memory to look in: it keeps them itself, and fetches for itself.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use pg_jwks_core::cache::freshness::Upkeep;
@@ -24,6 +25,9 @@ struct Kept {
     standing: Standing,
     fetching: Option<Fetching>,
 }
+
+/// How often keys have been fetched.
+static GENERATION: BackendLocal<Cell<u64>> = BackendLocal::new(Cell::new(0));
 
 static KEPT: BackendLocal<PerSource<Kept>> = BackendLocal::new(PerSource::new());
 
@@ -69,6 +73,10 @@ impl Store for BackendStore {
         Ok(())
     }
 
+    fn generation(&self) -> u64 {
+        GENERATION.get()
+    }
+
     fn sources(&self) -> Vec<KeySource> {
         // Those of former settings are of no interest.
         Vec::new()
@@ -105,6 +113,7 @@ impl Kept {
             Ended { begun, result: Ok(Outcome::Fetched(fetched)), .. } => {
                 self.standing.freshness.fetched(begun, fetched.max_age, &source.limits());
                 self.standing.keys = Some(Arc::new(fetched.keys));
+                GENERATION.set(GENERATION.get() + 1);
                 self.standing.error = None;
             }
             Ended { result: Ok(Outcome::Unchanged(_)), .. } => unreachable!("no condition was sent"),

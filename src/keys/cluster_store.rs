@@ -102,6 +102,10 @@ impl Store for ClusterStore {
         }
     }
 
+    fn generation(&self) -> u64 {
+        shared().map_or(0, Shared::generation)
+    }
+
     fn sources(&self) -> Vec<KeySource> {
         let slots = shared().map_or_else(Vec::new, Shared::slots);
         slots.iter().filter_map(|(_, descriptor)| KeySource::from_descriptor(descriptor)).collect()

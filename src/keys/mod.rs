@@ -6,6 +6,7 @@ mod cluster_store;
 mod disk;
 mod fetch;
 mod fetch_thread;
+mod held;
 mod in_force;
 mod location;
 mod per_source;
@@ -16,6 +17,7 @@ mod status;
 mod store;
 mod worker;
 
+pub use held::{Held, generation, held};
 pub use in_force::{KeysInForce, refresh};
 pub use preload::share;
 pub use status::key_rows;

@@ -49,6 +49,9 @@ pub trait Store {
     /// and the next verification has its keys. An error if there was no answer.
     fn wait(&self, source: &KeySource) -> Result<(), &'static str>;
 
+    /// Another number after each change of keys here. It never falls.
+    fn generation(&self) -> u64;
+
     /// All the sources that this place knows beyond this session's own.
     fn sources(&self) -> Vec<KeySource>;
 }

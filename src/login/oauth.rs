@@ -5,19 +5,17 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::sync::Arc;
 
 use pg_jwks_core::jose::presented::Presented;
 use pg_jwks_core::policy::login::{HbaLine, authn_id, check_database_role};
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::role::database_role;
-use crate::enforcement::read_only;
-use crate::identity::{session, verification};
+use crate::identity::session;
+use crate::identity::verification::{self, Verification};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::now;
 use crate::settings::{self, Settings};
@@ -68,8 +66,8 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
     let user = login.role.to_string_lossy();
     let token = Presented::of(login.token);
     match decision.outcome {
-        Ok(claims) => {
-            ADMITTED.set(Some(Admitted { claims, token, user: user.into_owned() }));
+        Ok(verification) => {
+            ADMITTED.set(Some(Admitted { verification, token, user: user.into_owned() }));
             true
         }
         Err(rejection) => {
@@ -81,7 +79,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
 
 /// A token that may log in, as far as this library decides.
 struct Admitted {
-    claims: Arc<VerifiedClaims>,
+    verification: Verification,
     token: Presented,
     user: String,
 }
@@ -92,12 +90,13 @@ static ADMITTED: BackendLocal<RefCell<Option<Admitted>>> = BackendLocal::new(Ref
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn pg_jwks_authentication_decided(is_authenticated: bool) {
-    let Some(Admitted { claims, token, user }) = ADMITTED.take() else { return };
+    let Some(Admitted { verification, token, user }) = ADMITTED.take() else { return };
     match is_authenticated {
         true => {
-            session::log_in(&claims, read_only::is_claimed(&claims, &settings::current()));
+            let claims = &verification.claims;
+            session::log_in(claims, verification.digest, settings::current().forbids_writing(claims));
             count(&counters().accepted);
-            audit::login_accepted(&claims, &user);
+            audit::login_accepted(claims, &user);
         }
         false => {
             let detail = "Whom the token names may not have the requested role.";
@@ -134,7 +133,7 @@ struct LoginRequest<'a> {
 struct Decision {
     /// Who the bearer is, also if the role is not his.
     authn_id: Option<String>,
-    outcome: Result<Arc<VerifiedClaims>, Rejection>,
+    outcome: Result<Verification, Rejection>,
 }
 
 impl LoginRequest<'_> {
@@ -145,14 +144,15 @@ impl LoginRequest<'_> {
         Decision { authn_id, outcome }
     }
 
-    fn admitted(&self, settings: &Settings, name: &mut Option<String>) -> Result<Arc<VerifiedClaims>, Rejection> {
+    fn admitted(&self, settings: &Settings, name: &mut Option<String>) -> Result<Verification, Rejection> {
         self.line.check_issuer(verification::providers(settings)?)?;
-        let claims = verification::verified(self.token, now())?.claims;
+        let verification = verification::verified(self.token, now())?;
+        let claims = &verification.claims;
         let provider = claims.provider();
-        self.line.check_token(&claims, provider)?;
-        *name = Some(authn_id(&claims, provider)?);
-        self.line.check_role(&claims, provider, &settings.role_map, self.role.to_str().ok())?;
+        self.line.check_token(claims, provider)?;
+        *name = Some(authn_id(claims, provider)?);
+        self.line.check_role(claims, provider, &settings.role_map, self.role.to_str().ok())?;
         check_database_role(self.role.to_bytes(), database_role(self.role), settings.allow_superuser_login)?;
-        Ok(claims)
+        Ok(verification)
     }
 }

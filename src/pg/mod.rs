@@ -9,6 +9,7 @@ pub mod encoding;
 pub mod error;
 pub mod guarded_setting;
 pub mod hook;
+pub mod invalidation;
 pub mod jsonb;
 pub mod privilege;
 pub mod process;

@@ -49,6 +49,40 @@ pub unsafe fn utility_may_write(command: *const pg_sys::Node) -> bool {
     }
 }
 
+/// Whether a utility command takes changes back, or ends a transaction that has failed.
+///
+/// # Safety
+///
+/// The command must be a complete one.
+pub unsafe fn is_rollback(command: *const pg_sys::Node) -> bool {
+    use pg_sys::TransactionStmtKind::{TRANS_STMT_ROLLBACK, TRANS_STMT_ROLLBACK_PREPARED, TRANS_STMT_ROLLBACK_TO};
+    // SAFETY: the caller's promise.
+    let kind = unsafe { transaction_kind(command) };
+    matches!(kind, Some(TRANS_STMT_ROLLBACK | TRANS_STMT_ROLLBACK_TO | TRANS_STMT_ROLLBACK_PREPARED))
+}
+
+/// Whether a utility command makes the changes of its transaction last.
+///
+/// # Safety
+///
+/// The command must be a complete one.
+pub unsafe fn is_commit(command: *const pg_sys::Node) -> bool {
+    use pg_sys::TransactionStmtKind::{TRANS_STMT_COMMIT, TRANS_STMT_PREPARE};
+    // SAFETY: the caller's promise.
+    matches!(unsafe { transaction_kind(command) }, Some(TRANS_STMT_COMMIT | TRANS_STMT_PREPARE))
+}
+
+/// # Safety
+///
+/// The command must be a complete one.
+unsafe fn transaction_kind(command: *const pg_sys::Node) -> Option<pg_sys::TransactionStmtKind::Type> {
+    // SAFETY: a node begins with its tag, which says what it is.
+    unsafe {
+        let is_of_transactions = (*command).type_ == pg_sys::NodeTag::T_TransactionStmt;
+        is_of_transactions.then(|| (*command.cast::<pg_sys::TransactionStmt>()).kind)
+    }
+}
+
 /// A statement that the executor has run in part already: one of a portal or cursor that goes on.
 ///
 /// # Safety

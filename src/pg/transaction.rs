@@ -9,6 +9,7 @@ use pgrx::pg_sys::SubTransactionId;
 unsafe extern "C-unwind" {
     // Without pgrx's guard, which these would not need: they return a variable.
     safe fn GetCurrentTransactionNestLevel() -> c_int;
+    safe fn IsTransactionState() -> bool;
 }
 
 /// What becomes of a transaction or subtransaction.
@@ -48,9 +49,9 @@ pub fn listen(listener: Listener) {
 }
 
 /// Whether a transaction is in progress that has not failed.
+#[inline]
 pub fn is_in_progress() -> bool {
-    // SAFETY: reads a variable.
-    unsafe { pg_sys::IsTransactionState() }
+    IsTransactionState()
 }
 
 /// How deep the innermost subtransaction in progress is within others; 1 is the transaction itself.

@@ -64,6 +64,11 @@ pub struct Network {
 }
 
 impl Settings {
+    /// Whether the claims of an identity forbid it to write (`pg_jwks.read_only_claim`).
+    pub fn forbids_writing(&self, claims: &ClaimSet) -> bool {
+        self.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path))
+    }
+
     /// The configured issuer of an identity; `None` if it is not configured any more. Of a token that was just verified,
     /// the claims say it themselves.
     pub fn provider_of(&self, claims: &ClaimSet) -> Option<&Provider> {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use pgrx::pg_sys;
 
+use crate::identity::judgement::judgements;
 use crate::identity::session::Identity;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::statement_start;
@@ -49,7 +50,7 @@ pub struct Dependencies {
 /// Another number after each change, as neither of the two ever falls.
 #[inline]
 fn changes() -> u64 {
-    CHANGES.get().wrapping_add(settings::generation())
+    CHANGES.get().wrapping_add(settings::generation()).wrapping_add(judgements())
 }
 
 impl Dependencies {

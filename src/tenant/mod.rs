@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::identity::derived::with_derived;
-use crate::identity::expiry::unexpired_identity;
+use crate::identity::standing::standing_identity;
 use crate::identity::session::Identity;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_encoded;
@@ -112,7 +112,7 @@ pub fn choose(tenant: Option<&[u8]>, is_local: bool) {
     let Some(tenant) = tenant else {
         return choice::clear(is_local);
     };
-    let Some(identity) = unexpired_identity() else { error::raise_not_member("The session has no identity.") };
+    let Some(identity) = standing_identity() else { error::raise_not_member("The session has no identity.") };
     let (memberships, subject) = Memberships::of(identity);
     let Some(subject) = subject else {
         error::raise_not_member("The token of this session's identity has no \"sub\".")

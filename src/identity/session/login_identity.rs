@@ -7,10 +7,11 @@
 
 use std::cell::{Cell, RefCell};
 
+use pg_jwks_core::digest::Digest;
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 
-use super::standing::{IDENTITIES, SETTING, Standing, next_serial, setting_value};
+use super::setting::{IDENTITIES, Kept, SETTING, next_serial, setting_value};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::guarded_setting::ResetValue;
 use crate::pg::transaction::{self, Event, current_subtransaction};
@@ -22,10 +23,10 @@ static LOGIN: BackendLocal<RefCell<Option<ResetValue>>> = BackendLocal::new(RefC
 static RESTORED_IN: BackendLocal<Cell<Option<pg_sys::SubTransactionId>>> = BackendLocal::new(Cell::new(None));
 
 /// Makes claims the identity of the session that begins. Called once, during authentication.
-pub fn log_in(claims: &VerifiedClaims, read_only: bool) {
-    let standing = Standing { is_login: true, ..Standing::new(claims.expires(), read_only) };
-    IDENTITIES.login_serial.set(standing.identity.serial);
-    LOGIN.set(Some(SETTING.assign_for_good(setting_value(claims), standing)));
+pub fn log_in(claims: &VerifiedClaims, token: Digest, read_only: bool) {
+    let kept = Kept { is_login: true, ..Kept::of_token(claims, token, read_only) };
+    IDENTITIES.login_serial.set(kept.identity.serial);
+    LOGIN.set(Some(SETTING.assign_for_good(setting_value(claims), kept)));
     transaction::listen(transaction_event);
 }
 
@@ -38,8 +39,8 @@ pub fn restore_login() {
         }
         IDENTITIES.login_serial.set(next_serial());
         login.restore();
-        if let Some(standing) = SETTING.extra().filter(|standing| standing.is_login) {
-            IDENTITIES.in_force.set(IDENTITIES.unrevoked(standing));
+        if let Some(kept) = SETTING.extra().filter(|kept| kept.is_login) {
+            IDENTITIES.put_in_force(IDENTITIES.unrevoked(kept));
         }
         RESTORED_IN.set(Some(current_subtransaction()));
     });
@@ -51,7 +52,7 @@ fn revoke() {
     LOGIN.with_borrow(|login| {
         let Some(login) = login else { return };
         IDENTITIES.login_serial.set(0);
-        if IDENTITIES.in_force.get().is_some_and(|standing| standing.is_login) {
+        if IDENTITIES.in_force.get().is_some_and(|kept| kept.is_login) {
             IDENTITIES.in_force.set(None);
         }
         login.erase();

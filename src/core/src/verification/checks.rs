@@ -4,7 +4,7 @@ use crate::claims::ClaimSet;
 use crate::json::ObjectError;
 use crate::policy::provider::{Audience, Provider, TokenType};
 use crate::rejection::{Check, Reason, Rejection};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// What a token says of itself.
 pub(super) struct Stated<'t> {
@@ -91,29 +91,35 @@ fn moment(claims: &ClaimSet, name: &str) -> Option<Timestamp> {
 
 /// `exp` (RFC 7519 §4.1.4), and `iat` as far as `pg_jwks.max_token_age` looks back.
 pub(super) fn check_expiry(claims: &ClaimSet, provider: &Provider, now: Timestamp) -> Result<(), Rejection> {
-    let Some(expires) = moment(claims, "exp") else {
-        return Err(Rejection::new(Reason::ExpiryMissing, "Claim \"exp\" is required."));
-    };
+    let expires = expires(claims)?;
     if now >= expires + provider.leeway {
         let detail =
             format!("The token expired {} ago; the allowed clock skew is {}.", now.since(expires), provider.leeway);
         return Err(Rejection::new(Reason::Expired, detail));
     }
-    if let Some(limit) = provider.max_token_age {
-        let issued = moment(claims, "iat");
-        if issued.is_none_or(|issued| now >= issued + limit + provider.leeway) {
-            let detail = format!("Claim \"iat\" must be present and at most {limit} in the past.");
-            return Err(Rejection::new(Reason::TooOld, detail));
-        }
+    match end(claims, provider)? {
+        end if now >= end + provider.leeway => Err(too_old(provider)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// When a token that passes [`check_expiry`] stops to, leeway aside: its `exp`, or what `pg_jwks.max_token_age` says.
-pub(super) fn end(claims: &ClaimSet, provider: &Provider) -> Option<Timestamp> {
-    let aged = provider.max_token_age.and_then(|limit| Some(moment(claims, "iat")? + limit));
-    let expires = moment(claims, "exp")?;
-    Some(aged.map_or(expires, |aged| aged.min(expires)))
+/// When a token stops to be accepted, leeway aside: its `exp`, or what `pg_jwks.max_token_age` says if that is earlier.
+pub(super) fn end(claims: &ClaimSet, provider: &Provider) -> Result<Timestamp, Rejection> {
+    let expires = expires(claims)?;
+    match (provider.max_token_age, moment(claims, "iat")) {
+        (None, _) => Ok(expires),
+        (Some(_), None) => Err(too_old(provider)),
+        (Some(limit), Some(issued)) => Ok(expires.min(issued + limit)),
+    }
+}
+
+fn expires(claims: &ClaimSet) -> Result<Timestamp, Rejection> {
+    moment(claims, "exp").ok_or_else(|| Rejection::new(Reason::ExpiryMissing, "Claim \"exp\" is required."))
+}
+
+fn too_old(provider: &Provider) -> Rejection {
+    let limit = provider.max_token_age.unwrap_or(Span::ZERO);
+    Rejection::new(Reason::TooOld, format!("Claim \"iat\" must be present and at most {limit} in the past."))
 }
 
 /// `nbf` (RFC 7519 §4.1.5), and `iat`: a token is not issued in the future.

@@ -9,7 +9,7 @@ use crate::jose::jwks::KeySet;
 use crate::jose::key::Key;
 use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
-use crate::rejection::{Reason, Rejection};
+use crate::rejection::{Check, Reason, Rejection};
 use crate::time::Timestamp;
 use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, Typ, end};
 
@@ -37,8 +37,8 @@ impl Evidence {
     }
 }
 
-/// Whether a token of these claims would be accepted now; when it will not be any more, leeway aside. The error is that
-/// of the first check that fails.
+/// Whether a token of these claims would be accepted now, and until when, leeway aside: whether that moment has come is
+/// for the caller to see. The error is that of the first check that fails.
 ///
 /// `held` gives the keys of an issuer that are at hand, without waiting: keys that are not end no identity.
 pub fn judge(
@@ -58,10 +58,11 @@ pub fn judge(
         return Err(Rejection::new(Reason::KeyUnknown, "The issuer does not publish the token's key any more."));
     }
     let stated = Stated { claims, typ: Typ::Kept { is_access_token: evidence.is_access_token } };
-    for (_, check) in CHECKS_OF_CLAIMS {
+    let end = end(claims, provider)?;
+    for (_, check) in CHECKS_OF_CLAIMS.into_iter().filter(|(name, _)| *name != Check::Expiry) {
         check(&stated, provider, now)?;
     }
-    end(claims, provider).ok_or_else(|| unreachable!("checked with the expiry"))
+    Ok(end)
 }
 
 /// The configured issuer of this name.

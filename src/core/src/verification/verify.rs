@@ -130,9 +130,8 @@ impl Signed<'_, '_> {
         for (_, check) in CHECKS_OF_CLAIMS {
             check(&stated, self.provider, now)?;
         }
-        let (Some(expires), Some(end)) = (claims.expires(), end(&claims, self.provider)) else {
-            unreachable!("checked with the expiry")
-        };
+        let end = end(&claims, self.provider)?;
+        let Some(expires) = claims.expires() else { unreachable!("checked with the expiry") };
         let evidence = Evidence {
             algorithm: self.algorithm,
             key: self.key,

@@ -1,10 +1,12 @@
-//! The setting that holds the identity, and how an identity stands: in force, revoked, or the login's.
+//! The setting that holds the identity, and what PostgreSQL keeps beside its claims.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
 use pg_jwks_core::claims::RestoredClaims;
+use pg_jwks_core::digest::Digest;
 use pg_jwks_core::time::Timestamp;
+use pg_jwks_core::verification::judgement::Evidence;
 use pg_jwks_core::verification::verify::VerifiedClaims;
 
 use crate::pg::backend_local::BackendLocal;
@@ -17,36 +19,58 @@ pub struct Identity {
     pub serial: u64,
     /// `exp`.
     pub expires: Timestamp,
+    /// When its token stops to be accepted, leeway aside: `exp`, or earlier.
+    pub end: Timestamp,
+}
+
+/// By what an identity is judged again, beside its claims.
+#[derive(Clone, Copy)]
+pub struct Grounds {
+    /// What else the token had.
+    pub evidence: Evidence,
+    /// The token's digest.
+    pub token: Digest,
 }
 
 /// What is known of an identity beside its claims. PostgreSQL keeps it with them.
 #[derive(Clone, Copy)]
-pub struct Standing {
+pub struct Kept {
     /// The identity, under the serial that it had when it was set.
     pub identity: Identity,
     /// Whether it must not write.
     pub read_only: bool,
     /// Whether it is the identity of the login, whose serial changes: see [`Identities::login_serial`].
     pub is_login: bool,
+    /// By what it is judged again; `None` in a parallel worker, as the leader judges.
+    pub grounds: Option<Grounds>,
 }
 
-impl Standing {
-    /// That of an identity which nobody has had yet.
-    pub fn new(expires: Timestamp, read_only: bool) -> Self {
-        Self { identity: Identity { serial: next_serial(), expires }, read_only, is_login: false }
+impl Kept {
+    /// Of an identity which nobody has had yet.
+    pub fn new(expires: Timestamp, end: Timestamp) -> Self {
+        let identity = Identity { serial: next_serial(), expires, end };
+        Self { identity, read_only: false, is_login: false, grounds: None }
+    }
+
+    /// The same, of the identity of a token with this digest.
+    pub fn of_token(claims: &VerifiedClaims, token: Digest, read_only: bool) -> Self {
+        let grounds = Grounds { evidence: claims.evidence(), token };
+        Self { read_only, grounds: Some(grounds), ..Self::new(claims.expires(), claims.end()) }
     }
 }
 
 /// The identities of this backend.
 pub struct Identities {
     /// The one in force, under its present serial.
-    pub in_force: Cell<Option<Standing>>,
+    pub in_force: Cell<Option<Kept>>,
     /// Identities up to this serial are gone, whatever a rollback restores.
     pub revoked: Cell<u64>,
     /// The serial of the newest one.
     pub newest: Cell<u64>,
     /// The serial of the login's, which can be revoked and come back.
     pub login_serial: Cell<u64>,
+    /// How often PostgreSQL has put an identity into force, or none.
+    pub assignments: Cell<u64>,
 }
 
 /// The identities of this backend.
@@ -55,15 +79,22 @@ pub static IDENTITIES: BackendLocal<Identities> = BackendLocal::new(Identities {
     revoked: Cell::new(0),
     newest: Cell::new(0),
     login_serial: Cell::new(0),
+    assignments: Cell::new(0),
 });
 
 impl Identities {
+    /// Puts an identity into force, or none.
+    pub fn put_in_force(&self, kept: Option<Kept>) {
+        self.in_force.set(kept);
+        self.assignments.set(self.assignments.get().wrapping_add(1));
+    }
+
     /// An identity under its present serial, unless it has been revoked.
-    pub fn unrevoked(&self, mut standing: Standing) -> Option<Standing> {
-        if standing.is_login {
-            standing.identity.serial = self.login_serial.get();
+    pub fn unrevoked(&self, mut kept: Kept) -> Option<Kept> {
+        if kept.is_login {
+            kept.identity.serial = self.login_serial.get();
         }
-        (standing.identity.serial > self.revoked.get()).then_some(standing)
+        (kept.identity.serial > self.revoked.get()).then_some(kept)
     }
 }
 
@@ -89,22 +120,22 @@ impl Guard for Session {
     const REFUSAL: [&'static str; 2] =
         ["It holds the verified claims of the session's identity.", "Call auth.jwt_session_init() with a token."];
 
-    type Extra = Standing;
+    type Extra = Kept;
 
     fn setting() -> &'static GuardedSetting<Self> {
         &SETTING
     }
 
     /// A parallel worker never writes, so it need not know whether it must not.
-    fn from_leader(value: &CStr) -> Option<Standing> {
+    fn from_leader(value: &CStr) -> Option<Kept> {
         let expires = RestoredClaims::from_guarded_setting(value.to_str().ok()?)?.expires()?;
-        Some(Standing::new(expires, false))
+        Some(Kept::new(expires, expires))
     }
 
-    fn assigned(standing: Option<Standing>) -> bool {
-        let unrevoked = standing.and_then(|standing| IDENTITIES.unrevoked(standing));
-        IDENTITIES.in_force.set(unrevoked);
-        unrevoked.is_some() == standing.is_some()
+    fn assigned(kept: Option<Kept>) -> bool {
+        let unrevoked = kept.and_then(|kept| IDENTITIES.unrevoked(kept));
+        IDENTITIES.put_in_force(unrevoked);
+        unrevoked.is_some() == kept.is_some()
     }
 }
 
