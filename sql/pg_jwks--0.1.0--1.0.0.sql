@@ -17,6 +17,109 @@ CREATE OR REPLACE VIEW auth.jwt_stats AS
            (SELECT pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(fetched_at) FROM auth.jwks()) AS key_age
       FROM auth.jwt_counters();
 
+-- Revocations
+
+CREATE TABLE auth.revocations (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    token_hash bytea CHECK (pg_catalog.octet_length(token_hash) OPERATOR(pg_catalog.=) 32),
+    subject text,
+    session text,
+    token_id text,
+    issuer text,
+    issued_before timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    reason text,
+    revoked_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    revoked_by name NOT NULL DEFAULT session_user,
+    logout_token_hash bytea UNIQUE,
+    -- What an entry is found by: the most particular of what it names, as far as an index takes.
+    key text COLLATE "C" NOT NULL GENERATED ALWAYS AS (pg_catalog.left(
+        CASE WHEN token_hash IS NOT NULL THEN 'token:'::text OPERATOR(pg_catalog.||) pg_catalog.encode(token_hash, 'hex')
+             WHEN token_id IS NOT NULL THEN 'token_id:'::text OPERATOR(pg_catalog.||) token_id
+             WHEN session IS NOT NULL THEN 'session:'::text OPERATOR(pg_catalog.||) session
+             WHEN subject IS NOT NULL THEN 'subject:'::text OPERATOR(pg_catalog.||) subject
+             WHEN issuer IS NOT NULL THEN 'issuer:'::text OPERATOR(pg_catalog.||) issuer END, 200)) STORED
+);
+COMMENT ON TABLE auth.revocations IS
+    'Tokens that were revoked: auth.revoke() makes an entry, DELETE takes it back';
+COMMENT ON COLUMN auth.revocations.token_hash IS 'SHA-256 of one token';
+COMMENT ON COLUMN auth.revocations.subject IS 'Claim that is the user';
+COMMENT ON COLUMN auth.revocations.session IS 'Claim sid, else session_id';
+COMMENT ON COLUMN auth.revocations.token_id IS 'Claim jti';
+COMMENT ON COLUMN auth.revocations.issuer IS 'Claim iss';
+COMMENT ON COLUMN auth.revocations.issued_before IS
+    'Tokens with a later iat are not meant, unless the entry names one token';
+COMMENT ON COLUMN auth.revocations.logout_token_hash IS 'SHA-256 of iss and jti of the logout token that made the entry';
+COMMENT ON COLUMN auth.revocations.key IS 'What the entry is found by';
+CREATE INDEX revocations_key ON auth.revocations (key);
+SELECT pg_catalog.pg_extension_config_dump('auth.revocations', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.revocations_id_seq', '');
+REVOKE ALL ON auth.revocations FROM PUBLIC;
+
+CREATE FUNCTION auth.revocation_changed() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pg_jwks_revocation_changed';
+COMMENT ON FUNCTION auth.revocation_changed() IS 'Tells all sessions that auth.revocations has changed';
+REVOKE ALL ON FUNCTION auth.revocation_changed() FROM PUBLIC;
+
+-- A trigger for each row: one for each statement does not fire for what logical replication applies.
+CREATE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE ON auth.revocations
+    FOR EACH ROW EXECUTE FUNCTION auth.revocation_changed();
+ALTER TABLE auth.revocations ENABLE ALWAYS TRIGGER announce;
+
+CREATE FUNCTION auth.jwt_hash(token text) RETURNS bytea
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jwt_hash_wrapper';
+COMMENT ON FUNCTION auth.jwt_hash(text) IS 'SHA-256 of a JWT, by which auth.revocations knows it; NULL for NULL';
+REVOKE ALL ON FUNCTION auth.jwt_hash(text) FROM PUBLIC;
+
+CREATE FUNCTION auth.revoke(token text DEFAULT NULL, subject text DEFAULT NULL, session text DEFAULT NULL,
+        token_id text DEFAULT NULL, issuer text DEFAULT NULL, issued_before timestamptz DEFAULT pg_catalog.now(),
+        reason text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    hash bytea := auth.jwt_hash(token);
+    entry bigint;
+BEGIN
+    IF num_nonnulls(token, subject, session, token_id, issuer) = 0 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'nothing to revoke',
+            DETAIL = 'Of token, subject, session, token_id and issuer, at least one must be given.',
+            HINT = 'Name the arguments: SELECT auth.revoke(subject => ''...'').';
+    END IF;
+    INSERT INTO auth.revocations (token_hash, subject, session, token_id, issuer, issued_before, reason)
+    VALUES (hash, revoke.subject, revoke.session, revoke.token_id, revoke.issuer,
+            coalesce(revoke.issued_before, now()), revoke.reason)
+    RETURNING id INTO entry;
+    RETURN entry;
+END
+$function$;
+COMMENT ON FUNCTION auth.revoke(text, text, text, text, text, timestamptz, text) IS
+    'Revokes tokens: from its commit on they are refused, and the identities made from them end';
+REVOKE ALL ON FUNCTION auth.revoke(text, text, text, text, text, timestamptz, text) FROM PUBLIC;
+
+CREATE FUNCTION auth.jwt_logout_verified(logout_token text, OUT issuer text, OUT subject text, OUT session text,
+        OUT token_hash bytea) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'jwt_logout_verified_wrapper';
+COMMENT ON FUNCTION auth.jwt_logout_verified(text) IS 'Whom an OpenID Connect logout token logs out';
+REVOKE ALL ON FUNCTION auth.jwt_logout_verified(text) FROM PUBLIC;
+
+CREATE FUNCTION auth.jwt_logout(logout_token text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    named record;
+    entry bigint;
+BEGIN
+    SELECT * INTO STRICT named FROM auth.jwt_logout_verified(logout_token);
+    INSERT INTO auth.revocations (issuer, subject, session, logout_token_hash, reason)
+    VALUES (named.issuer, named.subject, named.session, named.token_hash, 'back-channel logout')
+    ON CONFLICT DO NOTHING RETURNING id INTO entry;
+    IF entry IS NULL THEN
+        RAISE invalid_authorization_specification USING MESSAGE = 'JWT rejected: logout token used before',
+            DETAIL = 'Each logout token counts once, as its "jti" says.';
+    END IF;
+    RETURN entry;
+END
+$function$;
+COMMENT ON FUNCTION auth.jwt_logout(text) IS
+    'Revokes the session or user that an OpenID Connect Back-Channel Logout token names';
+
 -- What is unsafe or slow in this database's row-level security. Each rule is one common table expression.
 
 DROP FUNCTION auth.rls_lint();

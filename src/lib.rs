@@ -40,6 +40,7 @@ pgrx::pg_module_magic!();
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
     identity::session::define();
+    identity::revocation::watch();
     tenant::define();
     settings::reserve_prefix();
     identity::claim_settings::define();

@@ -83,8 +83,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             invalidation::accept();
             pgrx_extern_c_guard(|| enforce(Extent::of_query(is_on_tables(query))));
         }
-        if session::is_refused() && settings::trust_request_claims() {
-            // A parallel worker would believe `request.jwt.claims`: it does not know that a token was refused.
+        if only_leader_knows() {
             pgrx_extern_c_guard(|| keep_to_leader(query));
         }
     }
@@ -256,6 +255,15 @@ unsafe extern "C-unwind" fn object_access(
     if let Some(next) = OBJECT_ACCESS.next() {
         // SAFETY: the hook that was there before, with PostgreSQL's own arguments.
         unsafe { next(access, class, object, part, argument) };
+    }
+}
+
+/// Whether a parallel worker would read what its leader must not: it neither knows that a token was refused, and would
+/// believe `request.jwt.claims`, nor that an identity does not stand any more.
+fn only_leader_knows() -> bool {
+    match session::identity() {
+        Some(identity) => is_past(identity),
+        None => session::is_refused() && settings::trust_request_claims(),
     }
 }
 

@@ -7,8 +7,8 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
-use crate::identity::standing::standing_identity;
 use crate::identity::session::{Identity, identity};
+use crate::identity::standing::standing_identity;
 use crate::pg::datum::{bytes, copied};
 
 /// A value in PostgreSQL's type.

@@ -19,8 +19,8 @@ fn jwt_explain(
 ) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
     activity::conceal_tokens();
     let settings = settings::current();
-    let mut role = |claims: &_, provider: &_| role::check(claims, provider, &settings);
-    let findings = verification::explained(token.unwrap_or_default(), &settings, now(), &mut role)
+    let role = |claims: &_, provider: &_| role::check(claims, provider, &settings);
+    let findings = verification::explained(token.unwrap_or_default(), &settings, now(), role)
         .unwrap_or_else(|error| error::raise_rejection(error));
     let may_know_settings = may_know_settings();
     TableIterator::new(findings.into_iter().map(move |finding| {

@@ -6,11 +6,11 @@ use pgrx::prelude::*;
 
 use crate::enforcement::{read_only, role};
 use crate::identity::judgement::{self, Trust};
-use crate::identity::session;
 use crate::identity::verification::{self, Verification};
+use crate::identity::{revocation, session};
 use crate::pg::clock::now;
-use crate::pg::error;
 use crate::pg::jsonb::check_representable;
+use crate::pg::{error, invalidation};
 use crate::settings::{self, SessionScope};
 use crate::telemetry::counters::{count, counters};
 use crate::telemetry::{activity, audit};
@@ -53,12 +53,17 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
 
 /// A token that is accepted and whose claims this database can hold.
 fn admitted(token: &[u8]) -> Result<Verification, Rejection> {
+    invalidation::learn();
+    // Before they are read, so that a change in between is seen the next time.
+    let revocations = revocation::generation();
     let verification = verification::verified(token, now())?;
-    if verification.fresh {
-        check_representable(verification.claims.json());
-        verification.remember();
-    } else {
-        count(&counters().remembered);
+    match verification.unrevoked_at {
+        Some(_) => count(&counters().remembered),
+        None => check_representable(verification.claims.json()),
+    }
+    if verification.unrevoked_at != Some(revocations) {
+        revocation::check(&verification.claims, Some(&verification.digest))?;
+        verification.remember(revocations);
     }
     Ok(verification)
 }

@@ -6,4 +6,5 @@ mod explain;
 mod jwt_session;
 mod monitoring;
 mod readers;
+mod revocation;
 mod tenants;

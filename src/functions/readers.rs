@@ -4,8 +4,8 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::call_site::{Occasion, Value, reader};
 use crate::identity::derived::{Derived, with_derived};
-use crate::identity::standing::is_known_to_stand;
 use crate::identity::session::Identity;
+use crate::identity::standing::is_known_to_stand;
 use crate::pg::clock::to_postgres;
 
 /// Claims stay as they are for as long as their identity is in force.

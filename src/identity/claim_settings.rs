@@ -13,8 +13,8 @@ use pgrx::pg_sys::panic::{ErrorReport, pgrx_extern_c_guard};
 use pgrx::prelude::*;
 
 use super::derived::with_derived;
-use super::standing::standing_verified_identity;
 use super::session;
+use super::standing::standing_verified_identity;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_text;
 use crate::pg::process::{is_preloading, is_starting_parallel_worker};

@@ -8,6 +8,7 @@ use pg_jwks_core::rejection::Rejection;
 use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::judgement;
 
+use super::revocation;
 use super::session::{self, Grounds};
 use super::verification::providers;
 use crate::keys::{self, Held};
@@ -30,7 +31,8 @@ struct Judged {
     trust: Trust,
 }
 
-static JUDGED: BackendLocal<Cell<Judged>> = BackendLocal::new(Cell::new(Judged { assignments: 0, trust: Trust::UNSETTLED }));
+static JUDGED: BackendLocal<Cell<Judged>> =
+    BackendLocal::new(Cell::new(Judged { assignments: 0, trust: Trust::UNSETTLED }));
 
 /// Why the identity that was judged last would be refused now, if it would.
 static REFUSED: BackendLocal<RefCell<Option<Rejection>>> = BackendLocal::new(RefCell::new(None));
@@ -46,7 +48,7 @@ impl Trust {
     #[inline]
     pub fn now() -> Self {
         // None of the numbers ever falls, so their sum changes with each of them.
-        Self(settings::generation().wrapping_add(keys::generation()))
+        Self(settings::generation().wrapping_add(keys::generation()).wrapping_add(revocation::generation()))
     }
 }
 
@@ -122,6 +124,7 @@ fn verdict(grounds: &Grounds) -> Result<Verdict, Rejection> {
         },
         now,
     )?;
+    revocation::check(&claims, Some(&grounds.token))?;
     Ok(Verdict { end, read_only: settings.forbids_writing(&claims), is_final })
 }
 

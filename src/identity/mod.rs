@@ -4,6 +4,7 @@ pub mod claim_settings;
 pub mod derived;
 pub mod judgement;
 mod request_claims;
+pub mod revocation;
 pub mod session;
 pub mod standing;
 pub mod verification;

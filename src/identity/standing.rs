@@ -101,9 +101,10 @@ pub fn raise_past(identity: Identity) -> ! {
     };
     let refusal = judgement::refusal().or_else(|| aged(identity));
     let (message, detail) = match refusal {
-        None => {
-            ("JWT has expired".into(), "The token of this session's identity expired before this statement began.".into())
-        }
+        None => (
+            "JWT has expired".into(),
+            "The token of this session's identity expired before this statement began.".into(),
+        ),
         Some(rejection) => {
             let rejection = match may_know_settings() {
                 true => rejection,

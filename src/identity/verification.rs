@@ -4,41 +4,46 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pg_jwks_core::cache::token_cache::TokenCache;
+use pg_jwks_core::cache::token_cache::{Remembered, TokenCache};
+use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::digest::{Digest, digest};
+use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::providers::Providers;
-use pg_jwks_core::rejection::{Reason, Rejection};
+use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verification::explain::{Finding, RoleCheck, explain};
+use pg_jwks_core::verification::explain::{CallersCheck, Finding, explain};
+use pg_jwks_core::verification::logout::{Logout, verify_logout};
 use pg_jwks_core::verification::verify::{VerifiedClaims, verify};
 
+use super::revocation;
 use crate::keys::KeysInForce;
 use crate::pg::backend_local::BackendLocal;
 use crate::settings::{self, Settings};
 
 /// The remembered tokens, and the settings under which they were verified.
-struct Remembered {
+struct Memory {
     settings: Rc<Settings>,
     tokens: TokenCache,
 }
 
-static REMEMBERED: BackendLocal<RefCell<Option<Remembered>>> = BackendLocal::new(RefCell::new(None));
+static MEMORY: BackendLocal<RefCell<Option<Memory>>> = BackendLocal::new(RefCell::new(None));
 
 /// A verified token, and what verifying it has found out.
 pub struct Verification {
     /// Its claims.
     pub claims: Arc<VerifiedClaims>,
-    /// Whether it was verified now, and not remembered.
-    pub fresh: bool,
+    /// The generation of the revocations at which none meant it, if it is remembered; `None` if it was verified now.
+    pub unrevoked_at: Option<u64>,
     /// The token's digest.
     pub digest: Digest,
     settings: Rc<Settings>,
 }
 
 impl Verification {
-    /// Remembers the token: for claims that the database can hold.
-    pub fn remember(&self) {
-        with_cache(&self.settings, |cache| cache.remember(self.digest, self.claims.clone()));
+    /// Remembers the token: for claims that the database can hold, and that no revocation of this generation means.
+    pub fn remember(&self, unrevoked_at: u64) {
+        let token = Remembered { claims: self.claims.clone(), unrevoked_at };
+        with_cache(&self.settings, |cache| cache.remember(self.digest, token));
     }
 }
 
@@ -49,22 +54,33 @@ pub fn verified(token: &[u8], now: Timestamp) -> Result<Verification, Rejection>
     let providers = providers(&settings)?;
     let mut keys = KeysInForce::new(&settings, now);
     let digest = digest(token);
-    let (claims, fresh) = match with_cache(&settings, |cache| cache.claims(&digest, &mut keys, now))? {
-        Some(claims) => (claims, false),
-        None => (Arc::new(verify(token, providers, &mut keys, now)?), true),
+    let (claims, unrevoked_at) = match with_cache(&settings, |cache| cache.recall(&digest, &mut keys, now))? {
+        Some(remembered) => (remembered.claims, Some(remembered.unrevoked_at)),
+        None => (Arc::new(verify(token, providers, &mut keys, now)?), None),
     };
-    Ok(Verification { claims, fresh, digest, settings: settings.clone() })
+    Ok(Verification { claims, unrevoked_at, digest, settings: settings.clone() })
 }
 
-/// Why a token would be accepted or not. `role` says what becomes of its role.
+/// Verifies a logout token with the settings and keys in force. May fetch keys; raises if that wait is cancelled.
+pub fn logout(token: &[u8], now: Timestamp) -> Result<Logout, Rejection> {
+    let settings = settings::current();
+    verify_logout(token, providers(&settings)?, &mut KeysInForce::new(&settings, now), now)
+}
+
+/// Why a token would be accepted or not. `role` says what becomes of its role. Raises if the revocations cannot be read.
 pub fn explained(
     token: &[u8],
     settings: &Rc<Settings>,
     now: Timestamp,
-    role: &mut RoleCheck,
+    role: impl Fn(&ClaimSet, &Provider) -> Result<(), Rejection>,
 ) -> Result<Vec<Finding>, Rejection> {
     let mut keys = KeysInForce::new(settings, now);
-    Ok(explain(token, providers(settings)?, &mut keys, now, role))
+    let digest = digest(token);
+    let callers: &mut CallersCheck = &mut |check, claims, provider| match check {
+        Check::Revocation => revocation::check(claims, Some(&digest)),
+        _ => role(claims, provider),
+    };
+    Ok(explain(token, providers(settings)?, &mut keys, now, callers))
 }
 
 /// Verifies once, and parses the settings, in the postmaster: every backend inherits what that leaves behind, and parses
@@ -86,11 +102,11 @@ pub fn providers(settings: &Settings) -> Result<&Providers, Rejection> {
 }
 
 fn with_cache<T>(settings: &Rc<Settings>, act: impl FnOnce(&mut TokenCache) -> T) -> T {
-    REMEMBERED.with_borrow_mut(|remembered| {
-        let current = match remembered.take() {
+    MEMORY.with_borrow_mut(|memory| {
+        let current = match memory.take() {
             Some(current) if Rc::ptr_eq(&current.settings, settings) => current,
-            _ => Remembered { settings: settings.clone(), tokens: TokenCache::new(settings.token_cache_size) },
+            _ => Memory { settings: settings.clone(), tokens: TokenCache::new(settings.token_cache_size) },
         };
-        act(&mut remembered.insert(current).tokens)
+        act(&mut memory.insert(current).tokens)
     })
 }

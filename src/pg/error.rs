@@ -34,6 +34,16 @@ pub fn raise_not_representable(encoding: &str) -> ! {
     )
 }
 
+/// Raises 39P01 for a trigger function that is called as another one.
+pub fn raise_not_a_trigger(function: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+        format!("function {function} was not called by trigger manager"),
+        "It is a trigger function.".into(),
+        None,
+    )
+}
+
 /// Raises an ERROR. Detail and hint are full sentences.
 pub fn raise(sqlstate: PgSqlErrorCode, message: String, detail: String, hint: Option<String>) -> ! {
     raise_at(PgLogLevel::ERROR, sqlstate, message, detail, hint)

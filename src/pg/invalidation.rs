@@ -28,3 +28,11 @@ pub unsafe fn accept() {
         unsafe { AcceptInvalidationMessages() };
     }
 }
+
+/// The same, from anywhere. Raises what invalidating raises.
+pub fn learn() {
+    if sees_the_present() {
+        // SAFETY: a transaction is in progress.
+        unsafe { pg_sys::AcceptInvalidationMessages() };
+    }
+}

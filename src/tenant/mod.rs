@@ -14,8 +14,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::identity::derived::with_derived;
-use crate::identity::standing::standing_identity;
 use crate::identity::session::Identity;
+use crate::identity::standing::standing_identity;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_encoded;
 use crate::settings::{self, Settings};

@@ -32,13 +32,15 @@ pub enum Check {
     Scope,
     /// `typ` is the required token type, and not that of another use.
     Type,
+    /// The token was not revoked. The core does not know revocations, so its caller makes this check.
+    Revocation,
     /// The token names a role that its session may have. The core does not know the roles, so its caller makes this check.
     Role,
 }
 
 impl Check {
     /// All checks, in order.
-    pub const ALL: [Check; 12] = [
+    pub const ALL: [Check; 13] = [
         Check::Format,
         Check::Algorithm,
         Check::Issuer,
@@ -50,6 +52,7 @@ impl Check {
         Check::Audience,
         Check::Scope,
         Check::Type,
+        Check::Revocation,
         Check::Role,
     ];
 
@@ -67,6 +70,7 @@ impl Check {
             Check::Audience => "audience",
             Check::Scope => "scope",
             Check::Type => "type",
+            Check::Revocation => "revocation",
             Check::Role => "role",
         }
     }
@@ -165,6 +169,10 @@ reasons! {
     AudienceNotAccepted => Rejected, Audience, "audience not accepted";
     /// A required scope is missing (RFC 8693 §4.2, RFC 9068 §2.2.3).
     ScopeMissing => Rejected, Scope, "scope missing";
+    /// An entry of `auth.revocations` means the token.
+    Revoked => Rejected, Revocation, "token revoked";
+    /// A logout token that was presented before (OpenID Connect Back-Channel Logout 1.0 §2.6).
+    LogoutRepeated => Rejected, Revocation, "logout token used before";
     /// The token names no role that it could be mapped to, or one that the database does not have.
     RoleNotAccepted => Rejected, Role, "role not accepted";
     /// The requested role is a superuser or may replicate, itself or by membership, may use files or programs of the

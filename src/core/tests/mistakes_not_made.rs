@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::*;
 use pg_jwks_core::cache::freshness::{Freshness, Limits, Step, Upkeep};
-use pg_jwks_core::cache::token_cache::TokenCache;
+use pg_jwks_core::cache::token_cache::{Remembered, TokenCache};
 use pg_jwks_core::digest::digest;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::policy::provider::Provider;
@@ -71,15 +71,15 @@ impl Backend {
         let server = Server::new(&[&RSA]);
         let (digest, now) = (digest(token.as_bytes()), self.now);
         let mut tokens = std::mem::replace(&mut self.tokens, TokenCache::new(0));
-        let remembered = tokens.claims(&digest, self, now);
+        let remembered = tokens.recall(&digest, self, now);
         self.tokens = tokens;
-        if let Some(claims) = remembered.map_err(|error| error.reason)? {
+        if let Some(remembered) = remembered.map_err(|error| error.reason)? {
             self.hits += 1;
-            return Ok(claims);
+            return Ok(remembered.claims);
         }
         let claims = verify(token.as_bytes(), &server.providers(), self, now).map_err(|error| error.reason)?;
         let claims = Arc::new(claims);
-        self.tokens.remember(digest, claims.clone());
+        self.tokens.remember(digest, Remembered { claims: claims.clone(), unrevoked_at: 0 });
         Ok(claims)
     }
 }
@@ -194,19 +194,20 @@ fn the_cache_stores_keys_and_tokens() {
 fn a_cache_forgets_what_was_used_least_recently_and_one_of_no_size_all() {
     let mut server = Server::new(&[&RSA]);
     let claims = Arc::new(server.verify(Token::new(&RSA).text()).unwrap());
-    let knows = |cache: &mut TokenCache, digest, keys: &mut Served| cache.claims(digest, keys, NOW).unwrap().is_some();
+    let token = Remembered { claims, unrevoked_at: 0 };
+    let knows = |cache: &mut TokenCache, digest, keys: &mut Served| cache.recall(digest, keys, NOW).unwrap().is_some();
     let keys = &mut server.keys;
     let mut cache = TokenCache::new(2);
     let [a, b, c] = [b"a", b"b", b"c"].map(|token| digest(token));
-    cache.remember(a, claims.clone());
-    cache.remember(b, claims.clone());
+    cache.remember(a, token.clone());
+    cache.remember(b, token.clone());
     assert!(knows(&mut cache, &a, keys));
-    cache.remember(c, claims.clone());
+    cache.remember(c, token.clone());
     assert!(knows(&mut cache, &a, keys) && !knows(&mut cache, &b, keys) && knows(&mut cache, &c, keys));
     assert!(!knows(&mut cache, &a, &mut Server::new(&[&RSA]).keys), "other keys are in force");
     assert!(!knows(&mut cache, &a, keys), "and that is not forgotten");
     let mut none = TokenCache::new(0);
-    none.remember(a, claims);
+    none.remember(a, token);
     assert!(!knows(&mut none, &a, keys));
 }
 

@@ -157,7 +157,7 @@ proptest! {
         }),
     ]) {
         let (server, providers) = &*SERVER;
-        let findings = explain(&token, providers, &mut server.keys.clone(), NOW, &mut |_, _| Ok(()));
+        let findings = explain(&token, providers, &mut server.keys.clone(), NOW, &mut |_, _, _| Ok(()));
         prop_assert_eq!(findings.iter().map(|finding| finding.check).collect::<Vec<_>>(), Check::ALL);
         prop_assert!(findings.iter().any(|finding| finding.ok == Some(false)));
         prop_assert!(!accepted(&token));

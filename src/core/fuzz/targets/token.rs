@@ -64,7 +64,7 @@ fuzz_target!(|data: &[u8]| {
 fn judge(token: &[u8]) {
     let (providers, keys) = &*SERVER;
     let verified = verify(token, providers, &mut Fixed(keys.clone()), NOW);
-    let findings = explain(token, providers, &mut Fixed(keys.clone()), NOW, &mut |_, _| Ok(()));
+    let findings = explain(token, providers, &mut Fixed(keys.clone()), NOW, &mut |_, _, _| Ok(()));
     assert!(findings.iter().map(|finding| finding.check).eq(Check::ALL));
     let first = findings.iter().find(|finding| finding.ok == Some(false)).map(|finding| finding.check);
     match &verified {

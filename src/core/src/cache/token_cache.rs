@@ -11,7 +11,16 @@ use crate::time::Timestamp;
 use crate::verification::verify::{Keys, VerifiedClaims};
 
 /// The most recently used tokens, verified under the same settings: with other settings begins another cache.
-pub struct TokenCache(Option<LruCache<Digest, Arc<VerifiedClaims>>>);
+pub struct TokenCache(Option<LruCache<Digest, Remembered>>);
+
+/// A token that is remembered.
+#[derive(Clone)]
+pub struct Remembered {
+    /// Its claims.
+    pub claims: Arc<VerifiedClaims>,
+    /// The generation of the revocations, as the caller counts them, at which none meant the token.
+    pub unrevoked_at: u64,
+}
 
 impl TokenCache {
     /// A cache of `size` tokens; 0 remembers none.
@@ -19,28 +28,28 @@ impl TokenCache {
         Self(NonZeroUsize::new(size).map(LruCache::new))
     }
 
-    /// The claims of the token with this digest, if it is remembered and the keys that vouched for it are still in
+    /// The token with this digest, if it is remembered and the keys that vouched for it are still in
     /// force. The error is that of a check that fails now, though it did not when the token was verified.
-    pub fn claims(
+    pub fn recall(
         &mut self,
         digest: &Digest,
         keys: &mut dyn Keys,
         now: Timestamp,
-    ) -> Result<Option<Arc<VerifiedClaims>>, Rejection> {
-        let Some(claims) = self.0.as_mut().and_then(|cache| cache.get(digest)) else {
+    ) -> Result<Option<Remembered>, Rejection> {
+        let Some(remembered) = self.0.as_mut().and_then(|cache| cache.get(digest)) else {
             return Ok(None);
         };
-        if claims.recheck(keys, now)? {
-            return Ok(Some(claims.clone()));
+        if remembered.claims.recheck(keys, now)? {
+            return Ok(Some(remembered.clone()));
         }
         self.forget(digest);
         Ok(None)
     }
 
-    /// Remembers claims, and forgets the least recently used ones if it is full.
-    pub fn remember(&mut self, digest: Digest, claims: Arc<VerifiedClaims>) {
+    /// Remembers a token, and forgets the least recently used one if it is full.
+    pub fn remember(&mut self, digest: Digest, token: Remembered) {
         if let Some(cache) = &mut self.0 {
-            cache.put(digest, claims);
+            cache.put(digest, token);
         }
     }
 

@@ -5,4 +5,5 @@ pub mod login;
 pub mod membership_table;
 pub mod provider;
 pub mod providers;
+pub mod revocation;
 pub mod role_map;

@@ -64,8 +64,10 @@ impl Findings {
     }
 }
 
-/// What the caller says of the role that a token's claims name.
-pub type RoleCheck<'a> = dyn FnMut(&ClaimSet, &Provider) -> Result<(), Rejection> + 'a;
+/// The checks that the core cannot make: its caller says what becomes of them, for claims that need not be verified.
+pub type CallersCheck<'a> = dyn FnMut(Check, &ClaimSet, &Provider) -> Result<(), Rejection> + 'a;
+
+const CALLERS_CHECKS: [Check; 2] = [Check::Revocation, Check::Role];
 
 /// Judges a token: one finding for each of [`Check::ALL`], in that order. The signature is judged even if later checks
 /// fail, and even if the payload cannot be read but only one issuer can have signed it.
@@ -77,7 +79,7 @@ pub fn explain(
     providers: &Providers,
     keys: &mut dyn Keys,
     now: Timestamp,
-    role: &mut RoleCheck,
+    callers: &mut CallersCheck,
 ) -> Vec<Finding> {
     let mut findings = Findings(Vec::with_capacity(Check::ALL.len()));
     let Some(token) = findings.record(Check::Format, Unverified::parse(token)) else {
@@ -99,7 +101,7 @@ pub fn explain(
             explain_signature(token.signing_keys(provider, algorithm, keys), &mut findings);
         }
     }
-    explain_claims(&token, provider, now, role, &mut findings);
+    explain_claims(&token, provider, now, callers, &mut findings);
     findings.0
 }
 
@@ -151,7 +153,7 @@ fn explain_claims(
     token: &Unverified,
     provider: Option<&Provider>,
     now: Timestamp,
-    role: &mut RoleCheck,
+    callers: &mut CallersCheck,
     findings: &mut Findings,
 ) {
     let names = CHECKS_OF_CLAIMS.map(|(name, _)| name);
@@ -160,18 +162,20 @@ fn explain_claims(
         Err(error) => {
             findings.record::<()>(names[0], Err(payload_rejection(error)));
             findings.unreached(&names[1..], "The payload cannot be read.");
-            findings.unreached(&[Check::Role], "The payload cannot be read.");
+            findings.unreached(&CALLERS_CHECKS, "The payload cannot be read.");
             return;
         }
     };
     let Some(provider) = provider else {
         findings.unreached(&names, NO_ISSUER);
-        findings.unreached(&[Check::Role], NO_ISSUER);
+        findings.unreached(&CALLERS_CHECKS, NO_ISSUER);
         return;
     };
     let stated = Stated { claims: &claims, typ: Typ::Stated(token.header.typ.as_deref()) };
     for (name, check) in CHECKS_OF_CLAIMS {
         findings.record(name, check(&stated, provider, now));
     }
-    findings.record(Check::Role, role(&claims, provider));
+    for check in CALLERS_CHECKS {
+        findings.record(check, callers(check, &claims, provider));
+    }
 }

@@ -3,5 +3,6 @@
 mod checks;
 pub mod explain;
 pub mod judgement;
+pub mod logout;
 pub mod verify;
 pub mod warm_up;

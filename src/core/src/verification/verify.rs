@@ -93,7 +93,7 @@ impl Deref for VerifiedClaims {
     }
 }
 
-/// Verifies a token: every check of [`crate::rejection::Check`] but that of the role, in order. The error is that of the first that fails.
+/// Verifies a token: every check of [`crate::rejection::Check`] but those that its caller makes, in order. The error is that of the first that fails.
 /// Keys are asked for only if the token's issuer is trusted and may use its algorithm.
 pub fn verify(
     token: &[u8],
@@ -101,19 +101,28 @@ pub fn verify(
     keys: &mut dyn Keys,
     now: Timestamp,
 ) -> Result<VerifiedClaims, Rejection> {
+    signed(token, providers, keys)?.claims(now)
+}
+
+/// A token whose issuer is trusted and made its signature; nothing else is known of it.
+pub(super) fn signed<'t, 'p>(
+    token: &'t [u8],
+    providers: &'p Providers,
+    keys: &mut dyn Keys,
+) -> Result<Signed<'t, 'p>, Rejection> {
     let token = Unverified::parse(token)?;
     // Which algorithms are allowed depends on the issuer, but one that is allowed to none needs none to be refused.
     token.some_algorithm(providers)?;
     let provider = token.provider(providers)?;
     let algorithm = token.algorithm(provider)?;
     let (keys, key) = token.signing_keys(provider, algorithm, keys)?;
-    Signed { token, provider, keys, algorithm, key }.claims(now)
+    Ok(Signed { token, provider, keys, algorithm, key })
 }
 
 /// A token whose signature was made by a key of its issuer.
-struct Signed<'t, 'p> {
-    token: Unverified<'t>,
-    provider: &'p Arc<Provider>,
+pub(super) struct Signed<'t, 'p> {
+    pub token: Unverified<'t>,
+    pub provider: &'p Arc<Provider>,
     keys: Arc<KeySet>,
     algorithm: Algorithm,
     /// The key itself.

@@ -105,7 +105,7 @@ impl Server {
     }
 
     pub fn explain(&mut self, token: impl AsRef<[u8]>) -> Vec<Finding> {
-        explain(token.as_ref(), &self.providers(), &mut self.keys, self.now, &mut |_, _| Ok(()))
+        explain(token.as_ref(), &self.providers(), &mut self.keys, self.now, &mut |_, _, _| Ok(()))
     }
 }
 

@@ -1,0 +1,8 @@
+//! An identity stands only as long as its trust: settings, keys and revocations judge it at the start of each statement.
+
+mod keys;
+mod logout;
+mod revocation;
+mod server;
+mod settings;
+mod shapes;
