@@ -47,8 +47,8 @@ test: ## Run every test on a throwaway server; with PG_JWKS_LONG=1 those of load
 	cargo test $$CARGO_FLAGS --workspace
 	src/core/fuzz/smoke
 
-fuzz: ## Fuzz the parsers for five minutes each
-	src/core/fuzz/smoke 300
+fuzz: ## Fuzz the parsers for five minutes each, with AddressSanitizer
+	SANITIZE=address src/core/fuzz/smoke 300
 
 bench: ## Measure, and print ratios to the alternatives
 	$(call STAGED,--workspace --config profile.release.package.pg_test.opt-level=3)

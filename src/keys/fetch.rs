@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use once_cell::sync::Lazy;
 use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
 use pg_jwks_core::cache::http_caching;
+use pg_jwks_core::certificates::certificates;
 use pg_jwks_core::discovery;
 use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::time::Span;
@@ -19,7 +20,6 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use super::location::Location;
 use super::source::KeySource;
 use crate::settings::Network;
-use crate::settings::certificates::certificates;
 
 /// What a fetch brought.
 pub struct Fetched {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Freshness;
 use pg_jwks_core::cache::slots::{Owner, Published, SlotId};
+use pg_jwks_core::cache::stored::Stored;
 use pg_jwks_core::cache::worker_plan::{Action, Event, Fetch, NAP, Situation, plan};
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::time::{Span, Timestamp};
@@ -16,7 +17,7 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTi
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::disk::{self, Stored};
+use super::disk;
 use super::fetch::{Fetched, Outcome};
 use super::location::Location;
 use super::shared::{Shared, shared};

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
+use pg_jwks_core::certificates::certificates;
 use pg_jwks_core::policy::provider::list;
 
-use super::certificates::certificates;
 use crate::pg::process::is_starting_parallel_worker;
 
 /// Reads a text with `parse`; an empty one is `None`.

@@ -1,6 +1,5 @@
 //! Every setting `pg_jwks.*` but the identity itself: one table of them, their checks, and a typed snapshot.
 
-pub mod certificates;
 mod check;
 mod generation;
 mod kinds;

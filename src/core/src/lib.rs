@@ -15,6 +15,7 @@
 pub mod allowance;
 pub mod bounds;
 pub mod cache;
+pub mod certificates;
 pub mod claims;
 pub mod digest;
 pub mod discovery;

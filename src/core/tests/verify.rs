@@ -90,12 +90,15 @@ fn each_reason_is_given_where_it_alone_applies() {
         assert_eq!(only_failure(&findings), Some(reason.check()), "{reason:?} {findings:?}");
         assert!(seen.insert(reason), "{reason:?} twice");
     }
-    // What only the edge knows: NULL, settings that do not fit, and what the database decides about logins and roles.
+    // What only the edge knows: NULL, settings that do not fit, and what the database decides about revocations,
+    // logins and roles.
     seen.extend([
         Reason::TokenMissing,
         Reason::SettingsInvalid,
         Reason::LineIssuerNotConfigured,
         Reason::LoginNameMissing,
+        Reason::Revoked,
+        Reason::LogoutRepeated,
         Reason::RoleNotAccepted,
         Reason::RoleReserved,
     ]);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pg_jwks_core::redaction::{Found, find, has_token, hide_statement, redact, secret_setting};
+use pg_jwks_core::redaction::{Found, disown, find, has_audit, has_token, hide_statement, redact, redact_tree, secret_setting};
 
 fuzz_target!(|data: &[u8]| {
     assert_eq!(find(data), Found { token: has_token(data), secret_setting: secret_setting(data) });
@@ -19,6 +19,15 @@ fuzz_target!(|data: &[u8]| {
         let length = hide_statement(&mut copy, format, "pg_jwks.jwks");
         assert!(length < message.len() || copy == message);
     }
+    for change in [redact_tree, disown] {
+        let mut copy = data.to_vec();
+        let length = change(&mut copy);
+        assert!(length <= data.len());
+        copy.truncate(length);
+    }
+    let mut own = data.to_vec();
+    let length = disown(&mut own);
+    assert!(!has_audit(&own[..length]), "it could be taken for a line of the audit log");
     // Whatever is no token is still there, in the same order.
     let mut rest = data;
     for piece in text.split(|byte| b"<>".contains(byte)).filter(|piece| !piece.is_empty() && *piece != b"JWT") {

@@ -4,5 +4,6 @@ pub mod freshness;
 pub mod http_caching;
 pub mod last_used;
 pub mod slots;
+pub mod stored;
 pub mod token_cache;
 pub mod worker_plan;
