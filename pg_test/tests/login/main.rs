@@ -1,6 +1,7 @@
 //! Logging in with a token: PostgreSQL 18 and later; elsewhere, what holds instead.
 
 mod server;
+mod standing;
 
 mod accepted;
 mod continuity;
