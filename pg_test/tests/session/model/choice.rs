@@ -2,7 +2,7 @@
 
 use super::random::Random;
 use super::reference::Reference;
-use super::step::{Failure, SUBS, Step};
+use super::step::{Failure, Pool, SUBS, Step};
 
 /// The names of savepoints.
 const NAMES: [char; 3] = ['a', 'b', 'c'];
@@ -25,8 +25,10 @@ pub fn next_step(random: &mut Random, reference: &Reference) -> Step {
     }
     let failure = random.choice(&[Failure::Null, Failure::Malformed, Failure::Forged]);
     match random.below(100) {
-        0..20 => Step::Read,
-        20..22 => Step::ReadInWorkers,
+        0..16 => Step::Read,
+        16..21 => Step::Write,
+        21..22 if random.below(2) == 0 => Step::ReadInWorkers,
+        21..22 => Step::Read,
         22..31 => Step::Begin,
         31..35 => Step::Commit,
         35..38 => Step::Rollback,
@@ -48,7 +50,7 @@ pub fn next_step(random: &mut Random, reference: &Reference) -> Step {
         92..93 => Step::SetEmpty,
         93..95 => Step::SetLocalEmpty,
         95..96 => Step::DiscardAll,
-        96..97 => Step::PoolReset,
+        96..97 => Step::PoolReset(random.choice(&Pool::ALL)),
         97..98 => Step::SetDefault,
         _ => Step::Forge,
     }

@@ -6,6 +6,7 @@ mod random;
 mod reference;
 mod step;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 use pg_test::pg_error;
@@ -17,24 +18,39 @@ use random::Random;
 use reference::Reference;
 use step::{ROLE, Step, Tokens};
 
-const STEPS: usize = 20_000;
+/// With `PG_JWKS_LONG=1` a hundred times as many.
+const STEPS: usize = 10_000;
 
 /// Repeats a walk: its seed is in the message of a failure.
 const SEED: &str = "PG_JWKS_MODEL_SEED";
 
-/// As many of the last steps as a failure prints. A walk starts anew at each `DISCARD ALL`, so older ones rarely matter.
+/// As many of the last steps as are kept, and printed by a failure. A walk starts anew at each `DISCARD ALL`, so older ones rarely matter.
 const PRINTED: usize = 60;
 
 struct Walk {
     seed: u64,
-    steps: Vec<String>,
+    /// The last steps.
+    steps: VecDeque<String>,
+    /// How many there were of each kind.
+    kinds: BTreeMap<String, usize>,
+    count: usize,
 }
 
 impl Walk {
+    fn push(&mut self, step: String) {
+        let kind = step.split([' ', '(']).next().unwrap_or_default();
+        *self.kinds.entry(kind.to_owned()).or_default() += 1;
+        self.count += 1;
+        self.steps.push_back(step);
+        if self.steps.len() > PRINTED {
+            self.steps.pop_front();
+        }
+    }
+
     fn fail(&self, problem: &str) -> ! {
-        let mut text = format!("{problem} in step {}\nrepeat with {SEED}={}\n", self.steps.len(), self.seed);
-        for (number, step) in self.steps.iter().enumerate().skip(self.steps.len().saturating_sub(PRINTED)) {
-            let _ = writeln!(text, "{:6} {step}", number + 1);
+        let mut text = format!("{problem} in step {}\nrepeat with {SEED}={}\n", self.count, self.seed);
+        for (number, step) in self.steps.iter().enumerate() {
+            let _ = writeln!(text, "{:6} {step}", self.count + 1 + number - self.steps.len());
         }
         panic!("{text}");
     }
@@ -52,15 +68,16 @@ fn the_identity_is_what_a_reference_model_says() {
     println!("{SEED}={seed}");
     let mut random = Random::new(seed);
     let tokens = Tokens::new();
-    let mut walk = Walk { seed, steps: Vec::new() };
+    let mut walk = Walk { seed, steps: VecDeque::new(), kinds: BTreeMap::new(), count: 0 };
     let mut reference = Reference::default();
-    let mut deep = 0;
+    let (mut deep, mut refused_writes) = (0, 0);
     let mut client = server().connect("app", with_roles("model"));
     // Before the library is loaded, PostgreSQL takes any value of the setting; `forgery` has what becomes of it.
     run(&mut client, "SELECT auth.init()");
-    for _ in 0..STEPS {
+    let long = std::env::var_os("PG_JWKS_LONG").is_some_and(|value| value == "1");
+    for _ in 0..if long { 100 * STEPS } else { STEPS } {
         let step = next_step(&mut random, &reference);
-        walk.steps.push(format!("{step:?}"));
+        walk.push(format!("{step:?}"));
         if reference.identity().is_ok_and(|sub| sub.is_some()) && reference.savepoints().len() > 1 {
             deep += 1;
         }
@@ -71,12 +88,18 @@ fn the_identity_is_what_a_reference_model_says() {
                 let statement = step.statement(&tokens, &mut random);
                 let outcome = client.batch_execute(&statement).map_err(|error| pg_error(&error).sqlstate);
                 let expected = reference.apply(&step).map_err(str::to_owned);
+                refused_writes += usize::from(matches!(step, Step::Write) && expected.is_err());
                 walk.compare("outcome", outcome, expected);
             }
         }
     }
-    let of = |name: &str| walk.steps.iter().filter(|step| step.starts_with(name)).count();
-    assert!(of("Init") > 500 && of("Fail") > 500 && of("Read") > 1_000 && deep > 500, "a dull walk: {deep}");
+    let of = |name: &str| walk.kinds.iter().filter(|(kind, _)| kind.starts_with(name)).map(|(_, count)| count).sum();
+    let counts: [usize; 5] = ["Init", "Fail", "Read", "Write", "PoolReset"].map(of);
+    assert!(
+        counts.iter().zip([250, 250, 500, 250, 25]).all(|(count, least)| *count > least),
+        "a dull walk: {counts:?}"
+    );
+    assert!(deep > 250 && refused_writes > 50, "a dull walk: {deep} deep, {refused_writes} refused writes");
 }
 
 /// A database in which each identity sets its role.
@@ -86,9 +109,11 @@ fn with_roles(name: &str) -> &str {
         &mut server().client(),
         &format!(
             "CREATE ROLE {ROLE}; GRANT {ROLE} TO app;
-             ALTER DATABASE {name} SET pg_jwks.set_role = on; ALTER DATABASE {name} SET pg_jwks.role_claim = 'roles'"
+             ALTER DATABASE {name} SET pg_jwks.set_role = on; ALTER DATABASE {name} SET pg_jwks.role_claim = 'roles';
+             ALTER DATABASE {name} SET pg_jwks.read_only_claim = 'support'"
         ),
     );
+    run(&mut server().connect("postgres", name), "CREATE TABLE scratch (); GRANT ALL ON scratch TO PUBLIC");
     name
 }
 

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::step::Step;
+use super::step::{Pool, READ_ONLY, Step};
 
 /// An identity, until a failure ends it in every snapshot at once.
 #[derive(Clone)]
@@ -24,12 +24,15 @@ struct Values {
 struct Savepoint {
     name: char,
     before: Values,
+    read_only_before: bool,
 }
 
 struct Transaction {
     before: Values,
     savepoints: Vec<Savepoint>,
     aborted: bool,
+    /// Nothing makes it writable again but a rollback to before, or the release of a savepoint since.
+    read_only: bool,
 }
 
 /// The reference.
@@ -45,6 +48,7 @@ type Outcome = Result<(), &'static str>;
 const ABORTED: &str = "25P02";
 const NO_TRANSACTION: &str = "25P01";
 const NO_SAVEPOINT: &str = "3B001";
+const CANNOT_WRITE: &str = "25006";
 
 impl Reference {
     /// Who the session says it is, or the SQLSTATE with which it refuses to say.
@@ -69,8 +73,16 @@ impl Reference {
 
     /// Does what the step does, and says with which SQLSTATE it fails.
     pub fn apply(&mut self, step: &Step) -> Outcome {
-        if self.aborted() && !matches!(step, Step::Commit | Step::Rollback | Step::RollbackTo(_)) {
+        if self.aborted()
+            && !matches!(
+                step,
+                Step::Commit | Step::Rollback | Step::RollbackTo(_) | Step::PoolReset(Pool::Jdbc | Pool::SqlAlchemy)
+            )
+        {
             return Err(ABORTED);
+        }
+        if !matches!(step, Step::Rollback | Step::RollbackTo(_) | Step::PoolReset(Pool::Jdbc | Pool::SqlAlchemy)) {
+            self.restrict();
         }
         let outcome = self.try_apply(step);
         if outcome.is_err()
@@ -84,33 +96,49 @@ impl Reference {
     fn try_apply(&mut self, step: &Step) -> Outcome {
         match step {
             Step::Read | Step::ReadInWorkers => {}
+            Step::Write if self.must_not_write() => return Err(CANNOT_WRITE),
+            Step::Write => {}
             Step::Begin => {
                 let before = self.values.clone();
-                self.transaction.get_or_insert(Transaction { before, savepoints: Vec::new(), aborted: false });
+                self.transaction.get_or_insert(Transaction {
+                    before,
+                    savepoints: Vec::new(),
+                    aborted: false,
+                    read_only: false,
+                });
             }
             Step::Commit if self.aborted() => self.rollback(),
             Step::Commit => {
                 self.transaction = None;
                 self.values.local = None;
             }
-            Step::Rollback => self.rollback(),
+            Step::Rollback | Step::PoolReset(Pool::Jdbc | Pool::SqlAlchemy) => self.rollback(),
             Step::Savepoint(name) => {
-                let savepoint = Savepoint { name: *name, before: self.values.clone() };
-                self.in_transaction()?.savepoints.push(savepoint);
+                let before = self.values.clone();
+                let transaction = self.in_transaction()?;
+                let read_only_before = transaction.read_only;
+                transaction.savepoints.push(Savepoint { name: *name, before, read_only_before });
             }
             Step::RollbackTo(name) => {
                 let at = self.savepoint(*name)?;
                 let transaction = self.in_transaction()?;
                 transaction.savepoints.truncate(at + 1);
                 transaction.aborted = false;
+                transaction.read_only = transaction.savepoints[at].read_only_before;
                 let before = transaction.savepoints[at].before.clone();
                 self.values = before;
             }
             Step::Release(name) => {
                 let at = self.savepoint(*name)?;
-                self.in_transaction()?.savepoints.truncate(at);
+                let transaction = self.in_transaction()?;
+                transaction.read_only = transaction.savepoints[at].read_only_before;
+                transaction.savepoints.truncate(at);
             }
-            Step::Init { sub, local } | Step::InitInBlock { sub, local } => self.init(sub, *local),
+            Step::Init { sub, local } => {
+                self.init(sub, *local);
+                self.restrict();
+            }
+            Step::InitInBlock { sub, local } => self.init(sub, *local),
             Step::InitThenError { .. } => return Err("22012"),
             Step::InitThenCaughtError { .. } => {}
             Step::InitThenCommit { sub } => {
@@ -124,15 +152,33 @@ impl Reference {
                 return Err(failure.sqlstate());
             }
             Step::FailCaught(_) | Step::InitThenFailCaught { .. } => self.revoke(),
-            Step::Clear | Step::Reset | Step::ResetAll | Step::SetDefault | Step::SetEmpty | Step::PoolReset => {
-                self.values = Values::default()
-            }
+            Step::Clear
+            | Step::Reset
+            | Step::ResetAll
+            | Step::SetDefault
+            | Step::SetEmpty
+            | Step::PoolReset(Pool::Asyncpg | Pool::Npgsql) => self.values = Values::default(),
             Step::SetLocalEmpty => self.set_local(None),
-            Step::DiscardAll if self.transaction.is_some() => return Err("25001"),
-            Step::DiscardAll => self.values = Values::default(),
+            Step::DiscardAll | Step::PoolReset(Pool::PgBouncer) if self.transaction.is_some() => return Err("25001"),
+            Step::DiscardAll | Step::PoolReset(Pool::PgBouncer) => self.values = Values::default(),
             Step::Forge => return Err("42501"),
         }
         Ok(())
+    }
+
+    /// A statement of an identity that must not write makes its transaction read-only.
+    fn restrict(&mut self) {
+        let restricts = self.identity() == Ok(Some(READ_ONLY));
+        if let Some(transaction) = &mut self.transaction {
+            transaction.read_only |= restricts;
+        }
+    }
+
+    fn must_not_write(&self) -> bool {
+        match &self.transaction {
+            Some(transaction) => transaction.read_only,
+            None => self.identity() == Ok(Some(READ_ONLY)),
+        }
     }
 
     fn in_transaction(&mut self) -> Result<&mut Transaction, &'static str> {

@@ -1,10 +1,14 @@
 //! The steps of the walk, and their SQL.
 
+use serde_json::json;
+
 use super::random::Random;
 use crate::server::*;
 
 /// The users.
 pub const SUBS: [&str; 3] = ["alice", "bob", "carol"];
+/// The user whose tokens forbid to write (`pg_jwks.read_only_claim`).
+pub const READ_ONLY: &str = "carol";
 /// The role of each token (`pg_jwks.set_role`).
 pub const ROLE: &str = "model_role";
 const TOKENS_OF_EACH: usize = 4;
@@ -22,6 +26,34 @@ impl Failure {
         match self {
             Self::Null | Self::Malformed => "22023",
             Self::Forged => "28000",
+        }
+    }
+}
+
+/// What a pool sends before another borrows the connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Pool {
+    Asyncpg,
+    Npgsql,
+    /// With its default `server_reset_query`, which it sends outside of transactions only.
+    PgBouncer,
+    /// As HikariCP does it for JDBC.
+    Jdbc,
+    SqlAlchemy,
+}
+
+impl Pool {
+    pub const ALL: [Self; 5] = [Self::Asyncpg, Self::Npgsql, Self::PgBouncer, Self::Jdbc, Self::SqlAlchemy];
+
+    fn statements(self) -> &'static str {
+        match self {
+            Self::Asyncpg => "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL",
+            Self::Npgsql => {
+                "RESET SESSION AUTHORIZATION; CLOSE ALL; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();
+                 DISCARD SEQUENCES; DISCARD TEMP"
+            }
+            Self::PgBouncer => "DISCARD ALL",
+            Self::Jdbc | Self::SqlAlchemy => "ROLLBACK",
         }
     }
 }
@@ -71,8 +103,9 @@ pub enum Step {
     SetEmpty,
     SetLocalEmpty,
     DiscardAll,
-    /// What asyncpg sends before another borrows the connection.
-    PoolReset,
+    PoolReset(Pool),
+    /// On a table, of which it changes no row.
+    Write,
     Forge,
 }
 
@@ -85,7 +118,8 @@ pub struct Tokens {
 impl Tokens {
     pub fn new() -> Self {
         let of = |sub| {
-            let number = |number| token_with(serde_json::json!({ "sub": sub, "number": number, "roles": ROLE }));
+            let claims = |number| json!({ "sub": sub, "number": number, "roles": ROLE, "support": sub == READ_ONLY });
+            let number = |number| token_with(claims(number));
             (0..TOKENS_OF_EACH).map(number).collect()
         };
         Self { good: SUBS.iter().map(|sub| (*sub, of(*sub))).collect(), forged: forged_token("bob") }
@@ -137,7 +171,8 @@ impl Step {
             Self::SetEmpty => "SET pg_jwks.session = ''".into(),
             Self::SetLocalEmpty => "SET LOCAL pg_jwks.session = ''".into(),
             Self::DiscardAll => "DISCARD ALL".into(),
-            Self::PoolReset => "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL".into(),
+            Self::PoolReset(pool) => pool.statements().into(),
+            Self::Write => "DELETE FROM scratch".into(),
             Self::SetDefault => "SET pg_jwks.session TO DEFAULT".into(),
             Self::Forge => r#"SET pg_jwks.session = '{"sub":"bob","exp":4102444800}'"#.into(),
         }
