@@ -56,6 +56,7 @@ fn share() {
     if let Err(error) = telemetry::counters::share() {
         error!("pg_jwks: no memory for counters: {error}");
     }
-    keys::share();
+    pg::shared_memory::share(&[keys::AREA]);
+    keys::register_worker();
     identity::verification::warm_up();
 }

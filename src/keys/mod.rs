@@ -10,7 +10,6 @@ mod held;
 mod in_force;
 mod location;
 mod per_source;
-mod preload;
 mod shared;
 mod source;
 mod status;
@@ -19,5 +18,6 @@ mod worker;
 
 pub use held::{Held, generation, held};
 pub use in_force::{KeysInForce, refresh};
-pub use preload::share;
+pub use shared::AREA;
 pub use status::key_rows;
+pub use worker::register as register_worker;

@@ -16,8 +16,8 @@ use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 use pgrx::pg_sys;
 
+pub use memory::AREA;
 use memory::Memory;
-pub use memory::{request, start};
 
 /// A backend that waits looks this often whether there is a worker.
 const LOOK_AROUND: Duration = Duration::from_millis(500);

@@ -15,6 +15,7 @@ pub mod keyed_table;
 pub mod privilege;
 pub mod process;
 pub mod setting;
+pub mod shared_memory;
 pub mod statement;
 pub mod transaction;
 pub mod trigger;

@@ -10,6 +10,7 @@ use pg_jwks_core::cache::slots;
 use pgrx::pg_sys;
 
 use crate::pg::backend_local::BackendLocal;
+use crate::pg::shared_memory::{self, Area, Locked};
 use crate::settings;
 
 /// Sources that one cluster can use at a time.
@@ -21,10 +22,6 @@ type Slots = slots::Slots<MAX_SLOTS>;
 static FREE: Slots = Slots::FREE;
 
 const NAME: &CStr = c"pg_jwks";
-
-/// Which of PostgreSQL's locks guards the start of extensions' shared memory: AddinShmemInitLock, which
-/// `storage/lwlocknames.h` has at this place in every version.
-const ADDIN_SHMEM_INIT_LOCK: usize = 21;
 
 /// The whole. The arena, where the documents are, follows it.
 #[repr(C)]
@@ -49,28 +46,22 @@ fn size() -> usize {
     size_of::<Memory>() + settings::shared_cache_bytes()
 }
 
-/// Asks for shared memory; called while the postmaster loads the library.
-pub fn request() {
-    // SAFETY: `keys::preload` calls this where PostgreSQL takes such requests: in shmem_request_hook or, before
-    // PostgreSQL 15, while shared_preload_libraries are loaded. The name is a literal, which stays.
-    unsafe {
-        pg_sys::RequestAddinShmemSpace(size());
-        pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), 1);
-    }
+/// The memory and its lock.
+pub const AREA: Area = Area { request, start };
+
+fn request() {
+    shared_memory::request(size());
+    // SAFETY: PostgreSQL takes such requests where it takes those for memory. The name is a literal, which stays.
+    unsafe { pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), 1) };
 }
 
-/// Initialises the shared memory; called from the startup hook, at the start of the server and after each crash.
-pub fn start() {
-    let mut found = false;
-    // SAFETY: MainLWLockArray is there when the startup hook runs, and has this lock (see its constant).
-    let init_lock = unsafe { &raw mut (*pg_sys::MainLWLockArray.add(ADDIN_SHMEM_INIT_LOCK)).lock };
-    let _locked = Locked::acquire(init_lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
-    // SAFETY: the structure has the size that was asked for (`request`: settings of the server's start do not change
-    // after it), and is aligned for any type. While this holds AddinShmemInitLock nobody else uses it. Every field is
-    // written before it is read; the bytes of the arena are initialised by zeroing them.
-    unsafe {
-        let memory: *mut Memory = pg_sys::ShmemInitStruct(NAME.as_ptr(), size(), &mut found).cast();
-        if !found {
+fn start() {
+    let memory = shared_memory::structure(NAME, size(), |memory| {
+        let memory = memory.cast::<Memory>();
+        // SAFETY: the structure has the size that was asked for (`request`: settings of the server's start do not change
+        // after it), and is aligned for any type. Nobody else uses it yet. Every field is written before it is read; the
+        // bytes of the arena are initialised by zeroing them.
+        unsafe {
             ptr::write_bytes(memory.cast::<u8>(), 0, size());
             pg_sys::ConditionVariableInit((*memory).answered.get());
             (&raw mut (*memory).worker).write(AtomicPtr::new(ptr::null_mut()));
@@ -79,9 +70,10 @@ pub fn start() {
             (&raw mut (*memory).arena_size).write(settings::shared_cache_bytes());
             UnsafeCell::raw_get(&raw const (*memory).slots).copy_from_nonoverlapping(&raw const FREE, 1);
         }
-        MEMORY.set(memory);
-        LOCK.set(&raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock);
-    }
+    });
+    MEMORY.set(memory.cast());
+    // SAFETY: the tranche was asked for by `request`, and has one lock.
+    LOCK.set(unsafe { &raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock });
 }
 
 /// The shared memory; `None` if the library is not preloaded.
@@ -112,30 +104,5 @@ impl Memory {
     fn arena(&self) -> *mut u8 {
         // Not from `self`, whose provenance ends with the Memory.
         MEMORY.get().wrapping_add(1).cast()
-    }
-}
-
-/// The lock is held while this lives, which a panic ends too.
-struct Locked(*mut pg_sys::LWLock);
-
-impl Locked {
-    fn acquire(lock: *mut pg_sys::LWLock, mode: pg_sys::LWLockMode::Type) -> Self {
-        // SAFETY: the lock is one of PostgreSQL's own or was set by `start`. This process does not hold it: `start` is
-        // called once at a time, and what runs under the other lock does not come here.
-        unsafe { pg_sys::LWLockAcquire(lock, mode) };
-        Self(lock)
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        // SAFETY: the lock is valid (`acquire`). It is held unless an error of PostgreSQL is unwinding: then errfinish
-        // has set InterruptHoldoffCount, which LWLockAcquire raised, to 0, and the end of the transaction or process
-        // releases all locks.
-        unsafe {
-            if pg_sys::InterruptHoldoffCount > 0 {
-                pg_sys::LWLockRelease(self.0);
-            }
-        }
     }
 }
