@@ -3,6 +3,7 @@
 pub mod freshness;
 pub mod http_caching;
 pub mod last_used;
+pub mod published;
 pub mod slots;
 pub mod stored;
 pub mod token_cache;
