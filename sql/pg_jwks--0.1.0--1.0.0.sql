@@ -17,6 +17,25 @@ CREATE OR REPLACE VIEW auth.jwt_stats AS
            (SELECT pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(fetched_at) FROM auth.jwks()) AS key_age
       FROM auth.jwt_counters();
 
+CREATE FUNCTION auth.actor() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_actor';
+COMMENT ON FUNCTION auth.actor() IS 'Claim act.sub: who acts for the user; NULL where the user himself does';
+
+CREATE FUNCTION auth.jwt_session_list(OUT pid integer, OUT issuer text, OUT subject text, OUT tenant text,
+        OUT session text, OUT token_id text, OUT actor text, OUT origin text, OUT is_local boolean,
+        OUT since timestamptz, OUT expires_at timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'jwt_session_list_wrapper';
+COMMENT ON FUNCTION auth.jwt_session_list() IS 'What the view auth.jwt_sessions shows';
+
+CREATE VIEW auth.jwt_sessions AS
+    SELECT pid, issuer, subject, tenant, session, token_id, actor, origin, is_local, since, expires_at
+      FROM auth.jwt_session_list();
+COMMENT ON VIEW auth.jwt_sessions IS
+    'The sessions of this database that have an identity; the library must be preloaded';
+REVOKE ALL ON FUNCTION auth.jwt_session_list() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth.jwt_session_list() TO pg_read_all_stats;
+GRANT SELECT ON auth.jwt_sessions TO pg_read_all_stats;
+
 -- Revocations
 
 CREATE TABLE auth.revocations (

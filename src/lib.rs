@@ -56,7 +56,7 @@ fn share() {
     if let Err(error) = telemetry::counters::share() {
         error!("pg_jwks: no memory for counters: {error}");
     }
-    pg::shared_memory::share(&[keys::AREA]);
+    pg::shared_memory::share(&[keys::AREA, identity::connected::AREA]);
     keys::register_worker();
     identity::verification::warm_up();
 }

@@ -45,7 +45,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
             count(&counters().accepted);
             audit::accepted(&claims);
             replacement.set(&claims, digest, is_read_only, is_local);
-            judgement::is_judged_by(trust);
+            judgement::is_judged_by(trust, &claims, &settings);
             role.succeed();
         }
     }

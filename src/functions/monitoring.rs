@@ -5,8 +5,11 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
+use crate::identity::connected::connected;
 use crate::pg::clock::{now, to_postgres};
+use crate::pg::encoding::server_encoded;
 use crate::pg::error;
+use crate::pg::process::database;
 use crate::telemetry::counters::{counters, read};
 use crate::{keys, settings};
 
@@ -51,6 +54,45 @@ fn jwks() -> TableIterator<
     }))
 }
 
+/// What the view `auth.jwt_sessions` shows: the sessions of this database that have an identity. Raises 55000 if the library is
+/// not preloaded.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn jwt_session_list() -> TableIterator<
+    'static,
+    (
+        name!(pid, i32),
+        name!(issuer, Option<Vec<u8>>),
+        name!(subject, Option<Vec<u8>>),
+        name!(tenant, Option<Vec<u8>>),
+        name!(session, Option<Vec<u8>>),
+        name!(token_id, Option<Vec<u8>>),
+        name!(actor, Option<Vec<u8>>),
+        name!(origin, String),
+        name!(is_local, bool),
+        name!(since, Option<TimestampWithTimeZone>),
+        name!(expires_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    let sessions = connected().unwrap_or_else(|| raise_not_preloaded());
+    let text = |text: Option<String>| text.map(|text| server_encoded(&text));
+    TableIterator::new(sessions.into_iter().filter(|session| session.database == database()).map(move |session| {
+        (
+            session.pid,
+            text(session.issuer),
+            text(session.subject),
+            text(session.tenant),
+            text(session.session),
+            text(session.token_id),
+            text(session.actor),
+            session.origin,
+            session.is_local,
+            TimestampWithTimeZone::try_from(session.since).ok(),
+            TimestampWithTimeZone::try_from(session.expires_at).ok(),
+        )
+    }))
+}
+
 /// `auth.jwks_refresh()`.
 #[pg_extern(sql = false)]
 fn jwks_refresh() {
@@ -81,4 +123,14 @@ fn jwt_counters()
 fn raise_unavailable(problem: String) -> ! {
     let sqlstate = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
     error::raise(sqlstate, "keys cannot be refreshed".into(), problem, None)
+}
+
+/// Raises 55000 for what needs shared memory.
+fn raise_not_preloaded() -> ! {
+    error::raise(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "pg_jwks is not preloaded".into(),
+        "Only a preloaded library knows of other sessions.".into(),
+        Some("Add pg_jwks to shared_preload_libraries and restart the server.".into()),
+    )
 }

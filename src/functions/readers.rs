@@ -7,6 +7,8 @@ use crate::identity::derived::{Derived, with_derived};
 use crate::identity::session::Identity;
 use crate::identity::standing::is_known_to_stand;
 use crate::pg::clock::to_postgres;
+use crate::pg::datum::text_datum;
+use crate::pg::encoding::server_encoded;
 
 /// Claims stay as they are for as long as their identity is in force.
 #[derive(Clone, Copy)]
@@ -42,6 +44,9 @@ claim_reader!(pg_jwks_organization, pg_finfo_pg_jwks_organization, |claims| {
 });
 claim_reader!(pg_jwks_organization_id, pg_finfo_pg_jwks_organization_id, |claims| {
     claims.claims.organization_id().and_then(uuid)
+});
+claim_reader!(pg_jwks_actor, pg_finfo_pg_jwks_actor, |claims| {
+    claims.claims.actor().map(|actor| varlena(text_datum(&server_encoded(actor))))
 });
 reader!(pg_jwks_expires_at, pg_finfo_pg_jwks_expires_at, |identity, _: Option<SameIdentity>| {
     to_postgres(identity.expires).into_datum().map(Value::Plain)

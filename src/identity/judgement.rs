@@ -3,20 +3,21 @@
 
 use std::cell::{Cell, RefCell};
 
-use pg_jwks_core::claims::RestoredClaims;
+use pg_jwks_core::claims::{ClaimSet, RestoredClaims};
 use pg_jwks_core::rejection::Rejection;
 use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::judgement;
+use pg_jwks_core::verification::verify::VerifiedClaims;
 
 use super::revocation;
 use super::session::{self, Grounds};
+use super::shown;
 use super::verification::providers;
 use crate::keys::{self, Held};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::now;
-use crate::pg::process::is_parallel_worker;
 use crate::pg::transaction;
-use crate::settings;
+use crate::settings::{self, Settings};
 
 /// All that identities are judged by but the time, as a number that is another one after each change.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,10 +53,13 @@ impl Trust {
     }
 }
 
-/// The identity that has just been put into force was judged by this.
-pub fn is_judged_by(trust: Trust) {
+/// The identity that has just been put into force, which is that of these claims, was judged by this.
+pub fn is_judged_by(trust: Trust, claims: &VerifiedClaims, settings: &Settings) {
     REFUSED.set(None);
     JUDGED.set(Judged { assignments: session::assignments(), trust });
+    if let Some(kept) = session::in_force() {
+        shown::show(&kept, claims, Some(claims.provider()), settings);
+    }
 }
 
 /// Another number after each judgement.
@@ -69,16 +73,25 @@ pub fn judgements() -> u64 {
 #[inline]
 pub fn judge() {
     let judged = Judged { assignments: session::assignments(), trust: Trust::now() };
-    if JUDGED.get() != judged && !is_parallel_worker() && transaction::is_in_progress() {
+    if JUDGED.get() != judged && transaction::is_in_progress() {
         judge_again(judged);
     }
 }
 
 #[cold]
 fn judge_again(present: Judged) {
-    let Some(grounds) = session::in_force().and_then(|kept| kept.grounds) else { return };
+    let Some(kept) = session::in_force() else { return };
+    let settings = settings::current();
+    let Some(claims) = RestoredClaims::from_guarded_setting(&session::json()) else {
+        unreachable!("the check hook lets verified claims pass only")
+    };
+    shown::show(&kept, &claims, settings.provider_of(&claims), &settings);
+    let Some(grounds) = kept.grounds else {
+        JUDGED.set(present);
+        return;
+    };
     JUDGEMENTS.set(JUDGEMENTS.get() + 1);
-    let verdict = verdict(&grounds);
+    let verdict = verdict(&grounds, &claims, &settings);
     let is_final = !matches!(verdict, Ok(Verdict { is_final: false, .. }));
     match verdict {
         Ok(verdict) => {
@@ -103,18 +116,14 @@ struct Verdict {
     is_final: bool,
 }
 
-fn verdict(grounds: &Grounds) -> Result<Verdict, Rejection> {
-    let settings = settings::current();
-    let Some(claims) = RestoredClaims::from_guarded_setting(&session::json()) else {
-        unreachable!("the check hook lets verified claims pass only")
-    };
+fn verdict(grounds: &Grounds, claims: &ClaimSet, settings: &Settings) -> Result<Verdict, Rejection> {
     let now = now();
     let mut is_final = true;
     let end = judgement::judge(
-        &claims,
+        claims,
         &grounds.evidence,
-        providers(&settings)?,
-        |provider| match keys::held(provider, &settings, now) {
+        providers(settings)?,
+        |provider| match keys::held(provider, settings, now) {
             Held::AtHand(keys) => Some(keys),
             Held::Awaited => {
                 is_final = false;
@@ -124,8 +133,8 @@ fn verdict(grounds: &Grounds) -> Result<Verdict, Rejection> {
         },
         now,
     )?;
-    revocation::check(&claims, Some(&grounds.token))?;
-    Ok(Verdict { end, read_only: settings.forbids_writing(&claims), is_final })
+    revocation::check(claims, Some(&grounds.token))?;
+    Ok(Verdict { end, read_only: settings.forbids_writing(claims), is_final })
 }
 
 /// Why the identity in force would be refused now, if it was judged so.

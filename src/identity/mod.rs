@@ -1,10 +1,12 @@
 //! Who the session is: from a token to the one guarded setting, and what is derived from it.
 
 pub mod claim_settings;
+pub mod connected;
 pub mod derived;
 pub mod judgement;
 mod request_claims;
 pub mod revocation;
 pub mod session;
+mod shown;
 pub mod standing;
 pub mod verification;

@@ -63,7 +63,7 @@ pub fn is_read_only() -> bool {
 
 /// Whether the identity in force is that of the login.
 pub fn is_login() -> bool {
-    IDENTITIES.in_force.get().is_some_and(|kept| kept.is_login)
+    IDENTITIES.in_force.get().is_some_and(|kept| kept.origin.is_login())
 }
 
 /// The claims of the identity in force, as ASCII JSON.
@@ -82,13 +82,14 @@ impl Replacement {
     /// Begins to set an identity, for the session or for the transaction: until [`Replacement::set`] there is none.
     pub fn begin(is_local: bool) -> Self {
         refusal::refuse(is_local);
-        IDENTITIES.in_force.set(None);
+        IDENTITIES.put_in_force(None);
         Self { revoked_before: IDENTITIES.revoked.replace(IDENTITIES.newest.get()) }
     }
 
     /// Sets the identity, for the session or for the transaction, as `set_config` does.
     pub fn set(self, claims: &VerifiedClaims, token: Digest, read_only: bool, is_local: bool) {
-        SETTING.assign(setting_value(claims), Kept::of_token(claims, token, read_only), is_local);
+        let kept = Kept { is_local, ..Kept::of_token(claims, token, read_only) };
+        SETTING.assign(setting_value(claims), kept, is_local);
         IDENTITIES.revoked.set(self.revoked_before);
         refusal::forget();
         std::mem::forget(self);

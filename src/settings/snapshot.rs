@@ -48,6 +48,8 @@ pub struct Settings {
     pub audit_log: AuditLog,
     /// The claims in the log of accepted tokens.
     pub audit_claims: Vec<String>,
+    /// The claims in each line of the log, by name.
+    pub log_claims: Vec<(String, ClaimPath)>,
 }
 
 /// How keys are fetched.
@@ -125,6 +127,7 @@ fn parse() -> Settings {
         token_cache_size: TABLE.token_cache_size.get(),
         audit_log: TABLE.audit_log.get(),
         audit_claims: TABLE.audit_claims.get(),
+        log_claims: TABLE.log_claims.get(),
     }
 }
 

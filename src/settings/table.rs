@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::ops::RangeInclusive;
 
 use pg_jwks_core::bounds::MAX_LEEWAY_SECONDS;
-use pg_jwks_core::claims::ClaimPath;
+use pg_jwks_core::claims::{ClaimPath, named_paths};
 use pg_jwks_core::jose::algorithm::Algorithms;
 use pg_jwks_core::policy::claim_settings::{self, ClaimVariable};
 use pg_jwks_core::policy::membership_table::MembershipTable;
@@ -189,6 +189,9 @@ table! {
     audit_claims: StringSetting<Vec<String>> = (None, |text| Ok(list(text))),
         "Claims in the log of accepted tokens, separated by commas.",
         "Use a list of the names of claims, such as sub, email.";
+    log_claims: StringSetting<Vec<(String, ClaimPath)>> = (None, named_paths),
+        "Claims of the identity in force in the detail of each line of the server's log, separated by commas.",
+        "Use a list of claims' names, or names with dots between them, such as sub, org.id.";
 }
 
 /// The bytes of a text, and a NUL.

@@ -1,4 +1,4 @@
-//! No token and no shared secret reaches the server log.
+//! No token and no shared secret reaches the server log, and the claims of the identity in force do if that is asked for.
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -9,11 +9,12 @@
 )]
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pg_jwks_core::redaction;
 use pgrx::pg_sys;
 
+use super::log_claims;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::hook::Hook;
 
@@ -60,13 +61,57 @@ unsafe extern "C-unwind" fn emit_log(edata: *mut pg_sys::ErrorData) {
     if let Some(edata) = unsafe { edata.as_mut() } {
         // SAFETY: the texts of a record are NULL or C strings that error reporting has copied for it. debug_query_string
         // is NULL or the C string that the client sent. message_id is a literal.
-        unsafe { conceal(edata) };
+        unsafe {
+            conceal(edata);
+            add_claims(edata);
+        }
     }
     if let Some(next) = EMIT_LOG.next() {
         // SAFETY: it is the hook that was there before, and gets what PostgreSQL passed.
         unsafe { next(edata) };
     }
 }
+
+unsafe extern "C-unwind" {
+    // Without pgrx's guard: with MCXT_ALLOC_NO_OOM it raises nothing that is small enough for a log.
+    fn MemoryContextAllocExtended(context: pg_sys::MemoryContext, size: usize, flags: c_int) -> *mut c_void;
+}
+
+/// Puts the claims of the identity in force behind the detail that the server log shows, which the client does not get.
+///
+/// # Safety
+///
+/// The details of the record must be NULL or C strings.
+unsafe fn add_claims(edata: &mut pg_sys::ErrorData) {
+    let Some(claims) = log_claims::text() else { return };
+    // SAFETY: the caller promises C strings. The block is as long as the parts, a separator and the NUL together, or NULL;
+    // PostgreSQL frees it with the record.
+    unsafe {
+        let detail = if edata.detail_log.is_null() { edata.detail } else { edata.detail_log };
+        let detail = bytes(detail).unwrap_or_default();
+        let separator: &[u8] = if detail.is_empty() { b"" } else { b" " };
+        let parts = [detail, separator, claims.to_bytes()];
+        let length = parts.iter().fold(1_usize, |sum, part| sum.saturating_add(part.len()));
+        if length > MAX_DETAIL_BYTES {
+            return;
+        }
+        let flags = pg_sys::MCXT_ALLOC_NO_OOM as c_int;
+        let block = MemoryContextAllocExtended(pg_sys::CurrentMemoryContext, length, flags).cast::<u8>();
+        if block.is_null() {
+            return;
+        }
+        let mut end = block;
+        for part in parts {
+            end.copy_from_nonoverlapping(part.as_ptr(), part.len());
+            end = end.add(part.len());
+        }
+        end.write(0);
+        edata.detail_log = block.cast();
+    }
+}
+
+/// What PostgreSQL's allocator takes without an error is larger (MaxAllocSize).
+const MAX_DETAIL_BYTES: usize = 64 << 20;
 
 /// # Safety
 ///

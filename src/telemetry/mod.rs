@@ -4,3 +4,4 @@ pub mod activity;
 pub mod audit;
 pub mod counters;
 pub mod log;
+pub mod log_claims;

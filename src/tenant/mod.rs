@@ -13,11 +13,13 @@ mod own_code;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::identity::connected;
 use crate::identity::derived::with_derived;
 use crate::identity::session::Identity;
 use crate::identity::standing::standing_identity;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_encoded;
+use crate::pg::encoding::utf8;
 use crate::settings::{self, Settings};
 
 use dependencies::Dependencies;
@@ -89,6 +91,9 @@ pub fn current(identity: Identity, dependencies: Option<Dependencies>) -> Option
     });
     known.unwrap_or_else(|| {
         let tenant = found(identity);
+        if let Some(tenant) = tenant.as_deref().and_then(utf8) {
+            connected::note_tenant(identity.serial, &tenant);
+        }
         LAST.set(dependencies.map(|dependencies| Last { dependencies, tenant: tenant.clone() }));
         tenant
     })

@@ -11,7 +11,7 @@ use pg_jwks_core::digest::Digest;
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 
-use super::setting::{IDENTITIES, Kept, SETTING, next_serial, setting_value};
+use super::setting::{IDENTITIES, Kept, Origin, SETTING, next_serial, setting_value};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::guarded_setting::ResetValue;
 use crate::pg::transaction::{self, Event, current_subtransaction};
@@ -24,7 +24,7 @@ static RESTORED_IN: BackendLocal<Cell<Option<pg_sys::SubTransactionId>>> = Backe
 
 /// Makes claims the identity of the session that begins. Called once, during authentication.
 pub fn log_in(claims: &VerifiedClaims, token: Digest, read_only: bool) {
-    let kept = Kept { is_login: true, ..Kept::of_token(claims, token, read_only) };
+    let kept = Kept { origin: Origin::OAuth, ..Kept::of_token(claims, token, read_only) };
     IDENTITIES.login_serial.set(kept.identity.serial);
     LOGIN.set(Some(SETTING.assign_for_good(setting_value(claims), kept)));
     transaction::listen(transaction_event);
@@ -39,7 +39,7 @@ pub fn restore_login() {
         }
         IDENTITIES.login_serial.set(next_serial());
         login.restore();
-        if let Some(kept) = SETTING.extra().filter(|kept| kept.is_login) {
+        if let Some(kept) = SETTING.extra().filter(|kept| kept.origin.is_login()) {
             IDENTITIES.put_in_force(IDENTITIES.unrevoked(kept));
         }
         RESTORED_IN.set(Some(current_subtransaction()));
@@ -52,8 +52,8 @@ fn revoke() {
     LOGIN.with_borrow(|login| {
         let Some(login) = login else { return };
         IDENTITIES.login_serial.set(0);
-        if IDENTITIES.in_force.get().is_some_and(|kept| kept.is_login) {
-            IDENTITIES.in_force.set(None);
+        if IDENTITIES.in_force.get().is_some_and(|kept| kept.origin.is_login()) {
+            IDENTITIES.put_in_force(None);
         }
         login.erase();
     });

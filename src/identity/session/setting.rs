@@ -8,9 +8,13 @@ use pg_jwks_core::digest::Digest;
 use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::judgement::Evidence;
 use pg_jwks_core::verification::verify::VerifiedClaims;
+use pgrx::pg_sys::TimestampTz;
 
+use crate::identity::connected;
 use crate::pg::backend_local::BackendLocal;
+use crate::pg::clock::present_moment;
 use crate::pg::guarded_setting::{Guard, GuardedSetting};
+use crate::telemetry::log_claims;
 
 /// The identity in force.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,32 @@ pub struct Grounds {
     pub token: Digest,
 }
 
+/// How a session has come by its identity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// By `auth.jwt_session_init`.
+    Init,
+    /// By logging in with an OAuth token.
+    #[cfg(feature = "pg18")]
+    OAuth,
+}
+
+impl Origin {
+    /// The name that `auth.jwt_sessions` shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            #[cfg(feature = "pg18")]
+            Self::OAuth => "oauth",
+        }
+    }
+
+    /// Whether it is that of a login, to which the session returns.
+    pub fn is_login(self) -> bool {
+        self != Self::Init
+    }
+}
+
 /// What is known of an identity beside its claims. PostgreSQL keeps it with them.
 #[derive(Clone, Copy)]
 pub struct Kept {
@@ -39,8 +69,12 @@ pub struct Kept {
     pub identity: Identity,
     /// Whether it must not write.
     pub read_only: bool,
-    /// Whether it is the identity of the login, whose serial changes: see [`Identities::login_serial`].
-    pub is_login: bool,
+    /// Where it comes from. The serial of a login's identity changes: see [`Identities::login_serial`].
+    pub origin: Origin,
+    /// Whether it ends with the transaction.
+    pub is_local: bool,
+    /// When it was set.
+    pub since: TimestampTz,
     /// By what it is judged again; `None` in a parallel worker, as the leader judges.
     pub grounds: Option<Grounds>,
 }
@@ -49,7 +83,8 @@ impl Kept {
     /// Of an identity which nobody has had yet.
     pub fn new(expires: Timestamp, end: Timestamp) -> Self {
         let identity = Identity { serial: next_serial(), expires, end };
-        Self { identity, read_only: false, is_login: false, grounds: None }
+        let since = present_moment();
+        Self { identity, read_only: false, origin: Origin::Init, is_local: false, since, grounds: None }
     }
 
     /// The same, of the identity of a token with this digest.
@@ -86,12 +121,15 @@ impl Identities {
     /// Puts an identity into force, or none.
     pub fn put_in_force(&self, kept: Option<Kept>) {
         self.in_force.set(kept);
+        let serial = kept.map(|kept| kept.identity.serial);
+        log_claims::put_in_force(serial);
+        connected::put_in_force(serial);
         self.assignments.set(self.assignments.get().wrapping_add(1));
     }
 
     /// An identity under its present serial, unless it has been revoked.
     pub fn unrevoked(&self, mut kept: Kept) -> Option<Kept> {
-        if kept.is_login {
+        if kept.origin.is_login() {
             kept.identity.serial = self.login_serial.get();
         }
         (kept.identity.serial > self.revoked.get()).then_some(kept)

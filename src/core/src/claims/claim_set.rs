@@ -46,6 +46,11 @@ impl ClaimSet {
         uuid(self.text("sub")?)
     }
 
+    /// `sub` of claim `act`: who acts for the subject (RFC 8693 §4.1).
+    pub fn actor(&self) -> Option<&str> {
+        self.claim("act")?.get("sub")?.as_str()
+    }
+
     /// Claim `o` (the active organisation, as Neon Auth and Clerk write it), if it is an object.
     pub fn organization(&self) -> Option<&Map<String, Value>> {
         self.claim("o")?.as_object()

@@ -1,0 +1,45 @@
+//! What others are shown of the identity in force: its row of `auth.jwt_sessions`, and its claims in the server log.
+
+use pg_jwks_core::claims::{ClaimSet, log_text};
+use pg_jwks_core::policy::provider::Provider;
+use pg_jwks_core::policy::revocation::Subject;
+
+use super::connected::{self, Connected};
+use super::session::Kept;
+use crate::pg::clock::to_postgres;
+use crate::pg::encoding::server_text;
+use crate::pg::process::{backend_pid, database, is_parallel_worker};
+use crate::settings::Settings;
+use crate::telemetry::log_claims;
+
+/// Shows the identity in force. `provider` is its issuer, if that is configured.
+pub fn show(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>, settings: &Settings) {
+    if !settings.log_claims.is_empty() {
+        log_claims::set(kept.identity.serial, server_text(&log_text(claims, &settings.log_claims)));
+    }
+    // A parallel worker has the identity of its leader.
+    if connected::is_published() && !is_parallel_worker() {
+        connected::publish(kept.identity.serial, of(kept, claims, provider));
+    }
+}
+
+fn of(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>) -> Connected {
+    let user = claims.text("sub");
+    let subject = Subject::of(claims, user, None);
+    let tenants = provider.and_then(|provider| provider.tenant_claim.as_ref()).map(|path| claims.identifiers_at(path));
+    let own = |text: Option<&str>| text.map(str::to_owned);
+    Connected {
+        pid: backend_pid(),
+        database: database(),
+        issuer: own(subject.issuer),
+        subject: own(user),
+        tenant: tenants.filter(|tenants| tenants.len() == 1).and_then(|mut tenants| tenants.pop()),
+        session: own(subject.session),
+        token_id: own(subject.token_id),
+        actor: own(claims.actor()),
+        origin: kept.origin.name().into(),
+        is_local: kept.is_local,
+        since: kept.since,
+        expires_at: to_postgres(kept.identity.expires),
+    }
+}
