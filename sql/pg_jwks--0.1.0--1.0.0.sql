@@ -5,7 +5,16 @@
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- The view of 0.1.0 could have been made to call a function that stood in schema auth beforehand.
-CREATE OR REPLACE VIEW auth.jwt_stats AS
+DROP VIEW auth.jwt_stats;
+DROP FUNCTION auth.jwks();
+
+CREATE FUNCTION auth.jwks(OUT issuer text, OUT kid text, OUT kty text, OUT alg text, OUT use text, OUT source text,
+        OUT fetched_at timestamptz, OUT refresh_at timestamptz, OUT expires_at timestamptz, OUT stale boolean,
+        OUT last_error text, OUT serves_until timestamptz, OUT next_fetch timestamptz, OUT problem text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'jwks_wrapper';
+COMMENT ON FUNCTION auth.jwks() IS 'The keys in use and those that cannot be used, and how their last fetch went';
+
+CREATE VIEW auth.jwt_stats AS
     SELECT coalesce(pg_catalog.sum(value) FILTER (WHERE counter OPERATOR(pg_catalog.=) 'accepted'), 0)::bigint AS accepted,
            coalesce(pg_catalog.sum(value) FILTER (WHERE counter OPERATOR(pg_catalog.=) 'remembered'), 0)::bigint AS cache_hits,
            coalesce(pg_catalog.sum(value) FILTER (WHERE counter OPERATOR(pg_catalog.=) 'rejected'), 0)::bigint AS rejected,
@@ -16,6 +25,12 @@ CREATE OR REPLACE VIEW auth.jwt_stats AS
            coalesce(pg_catalog.sum(value) FILTER (WHERE counter OPERATOR(pg_catalog.=) 'fetch_failures'), 0)::bigint AS fetch_failures,
            (SELECT pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(fetched_at) FROM auth.jwks()) AS key_age
       FROM auth.jwt_counters();
+COMMENT ON VIEW auth.jwt_stats IS
+    'What became of tokens and fetches: in the cluster where the library is preloaded, otherwise in this backend';
+REVOKE ALL ON FUNCTION auth.jwks() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth.jwks() TO pg_monitor;
+GRANT SELECT ON auth.jwt_stats TO pg_monitor;
+ALTER FUNCTION auth.jwt_explain(text) ROWS 13;
 
 CREATE FUNCTION auth.actor() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_actor';

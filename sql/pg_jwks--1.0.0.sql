@@ -72,14 +72,14 @@ CREATE FUNCTION auth.expires_at() RETURNS timestamptz
 COMMENT ON FUNCTION auth.expires_at() IS 'Claim exp';
 
 CREATE FUNCTION auth.jwt_explain(token text, OUT "check" text, OUT ok boolean, OUT detail text) RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 11 AS 'MODULE_PATHNAME', 'jwt_explain_wrapper';
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 13 AS 'MODULE_PATHNAME', 'jwt_explain_wrapper';
 COMMENT ON FUNCTION auth.jwt_explain(text) IS 'Why a token would be accepted or rejected, one row a check; changes nothing';
 
 CREATE FUNCTION auth.jwks(OUT issuer text, OUT kid text, OUT kty text, OUT alg text, OUT use text, OUT source text,
         OUT fetched_at timestamptz, OUT refresh_at timestamptz, OUT expires_at timestamptz, OUT stale boolean,
-        OUT last_error text) RETURNS SETOF record
+        OUT last_error text, OUT serves_until timestamptz, OUT next_fetch timestamptz, OUT problem text) RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'jwks_wrapper';
-COMMENT ON FUNCTION auth.jwks() IS 'The keys in use, and how their last fetch went';
+COMMENT ON FUNCTION auth.jwks() IS 'The keys in use and those that cannot be used, and how their last fetch went';
 
 CREATE FUNCTION auth.jwks_refresh() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jwks_refresh_wrapper';

@@ -34,6 +34,9 @@ fn jwks() -> TableIterator<
         name!(expires_at, Option<TimestampWithTimeZone>),
         name!(stale, bool),
         name!(last_error, Option<String>),
+        name!(serves_until, Option<TimestampWithTimeZone>),
+        name!(next_fetch, Option<TimestampWithTimeZone>),
+        name!(problem, Option<String>),
     ),
 > {
     let rows = keys::key_rows(&settings::current(), now());
@@ -50,6 +53,9 @@ fn jwks() -> TableIterator<
             timestamptz(row.expires_at),
             row.stale,
             row.last_error,
+            timestamptz(row.serves_until),
+            timestamptz(row.next_fetch),
+            row.problem,
         )
     }))
 }

@@ -107,8 +107,11 @@ impl Store for ClusterStore {
     }
 
     fn sources(&self) -> Vec<KeySource> {
-        let slots = shared().map_or_else(Vec::new, Shared::slots);
-        slots.iter().filter_map(|(_, descriptor)| KeySource::from_descriptor(descriptor)).collect()
+        let Some(shared) = shared() else { return Vec::new() };
+        // The worker forgets the use of those that the settings no longer name.
+        let in_use = |id: SlotId| shared.last_used(id).moment() > Timestamp::from_micros(0);
+        let slots = shared.slots().into_iter().filter(|(id, _)| in_use(*id));
+        slots.filter_map(|(_, descriptor)| KeySource::from_descriptor(&descriptor)).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `auth.jwks()` shows.
 
+use pg_jwks_core::cache::freshness::Upkeep;
 use pg_jwks_core::jose::jwks::KeySet;
 use pg_jwks_core::policy::provider::Source;
 use pg_jwks_core::time::Timestamp;
@@ -9,7 +10,7 @@ use super::location::Location;
 use super::source::KeySource;
 use crate::settings::Settings;
 
-/// A key in use, or a source without keys.
+/// A key in use, one that cannot be used, or a source without keys.
 #[derive(Clone, Default)]
 #[allow(missing_docs)] // Each field is the column of its name.
 pub struct KeyRow {
@@ -24,6 +25,9 @@ pub struct KeyRow {
     pub expires_at: Option<Timestamp>,
     pub stale: bool,
     pub last_error: Option<String>,
+    pub serves_until: Option<Timestamp>,
+    pub next_fetch: Option<Timestamp>,
+    pub problem: Option<String>,
 }
 
 /// The keys of the issuers in this session's settings, and those that other databases and roles use.
@@ -68,16 +72,26 @@ fn push_source(rows: &mut Vec<KeyRow>, about: KeyRow, source: &KeySource, now: T
         expires_at,
         stale: expires_at.is_some_and(|expires| now >= expires),
         last_error: standing.error,
+        serves_until: freshness.serves_until(&limits),
+        // Without a worker the next fetch comes with a token.
+        next_fetch: (store().upkeep() == Upkeep::Unasked)
+            .then(|| freshness.due(now, &limits, Upkeep::Unasked).max(now)),
         ..about
     };
     push(rows, about, standing.keys.as_deref());
 }
 
 fn push(rows: &mut Vec<KeyRow>, about: KeyRow, keys: Option<&KeySet>) {
+    let skipped = keys.map_or(&[][..], KeySet::skipped);
     let keys = keys.map_or(&[][..], KeySet::keys);
     if keys.is_empty() {
         rows.push(about.clone());
     }
+    rows.extend(skipped.iter().map(|key| KeyRow {
+        kid: key.kid.clone(),
+        problem: Some(key.why.clone()),
+        ..about.clone()
+    }));
     rows.extend(keys.iter().map(|key| KeyRow {
         kid: key.kid().map(str::to_owned),
         kty: Some(key.key_type().kty()),

@@ -1,5 +1,6 @@
 //! The kinds of settings: how each becomes a setting of PostgreSQL, and what its value is to this library.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
@@ -12,8 +13,10 @@ use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
 
 use super::generation::changed;
+use crate::pg::backend_local::BackendLocal;
 use crate::pg::error::refuse_setting;
 use crate::pg::process::is_preloading;
+use crate::pg::process::is_starting_parallel_worker;
 
 /// A row of the table as a type, so that the check hook, which is given a value and nothing else, knows its setting.
 pub trait Row {
@@ -60,13 +63,23 @@ pub struct StringSetting<T> {
     parse: fn(&str) -> Result<T, String>,
     context: Context,
     flags: GucFlags,
+    beside: BackendLocal<Cell<Option<BesideOthers>>>,
 }
+
+/// Whether a text fits the other settings in force. The error is a full sentence, and a hint.
+pub type BesideOthers = fn(&str) -> Result<(), [String; 2]>;
 
 impl<T: 'static> StringSetting<T> {
     /// A setting with its default. An empty text must be accepted if there is no default.
     pub const fn new(default: Option<&'static CStr>, parse: fn(&str) -> Result<T, String>) -> Self {
         let value = GucSetting::<Option<CString>>::new(default);
-        Self { value, parse, context: Context::Trust, flags: GucFlags::empty() }
+        Self {
+            value,
+            parse,
+            context: Context::Trust,
+            flags: GucFlags::empty(),
+            beside: BackendLocal::new(Cell::new(None)),
+        }
     }
 
     /// The same, shown to superusers and members of `pg_read_all_settings` only: its value can hold shared secrets.
@@ -79,6 +92,12 @@ impl<T: 'static> StringSetting<T> {
     pub const fn fixed_at_start(mut self) -> Self {
         self.context = Context::ServerStart;
         self
+    }
+
+    /// Refuses from now on what does not fit the other settings, where one is SET in a session. Elsewhere it depends on the
+    /// order in which PostgreSQL applies them what is in force at that moment.
+    pub fn fit(&self, beside: BesideOthers) {
+        self.beside.set(Some(beside));
     }
 
     /// The text in force; empty if the setting is unset.
@@ -297,16 +316,18 @@ impl<T: GucEnum + 'static> EnumSetting<T> {
 unsafe extern "C-unwind" fn check_string<R: Row<Setting = StringSetting<T>>, T: 'static>(
     value: *mut *mut c_char,
     _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
+    source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: the caller vouches for the pointer, and the text is read during the call only.
-    let text = unsafe { (*value).as_ref().map(|first| CStr::from_ptr(first)) };
-    let Err(detail) = text.map_or(Ok(()), |text| readable(text, R::setting().parse)) else {
-        return true;
-    };
+    let Some(text) = (unsafe { (*value).as_ref().map(|first| CStr::from_ptr(first)) }) else { return true };
+    let is_set_in_session = source == pg_sys::GucSource::PGC_S_SESSION && !is_starting_parallel_worker();
+    let beside = R::setting().beside.get().filter(|_| is_set_in_session);
+    let fits = readable(text, R::setting().parse)
+        .map_err(|detail| [detail, R::LONG.to_string_lossy().into_owned()])
+        .and_then(|()| beside.map_or(Ok(()), |beside| beside(&text.to_string_lossy())));
+    let Err([detail, hint]) = fits else { return true };
     // The message does not repeat the value: it can be a secret.
     let message = format!("invalid value for parameter \"{}\"", R::NAME.to_string_lossy());
-    let hint = R::LONG.to_string_lossy();
     let code = PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
     // It raises when PostgreSQL is out of memory; the value is refused all the same.
     let _ = catch_unwind(|| refuse_setting(code, &message, &detail, &hint));

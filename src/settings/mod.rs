@@ -5,6 +5,7 @@ mod generation;
 mod kinds;
 mod records;
 mod setter;
+mod sharing;
 mod snapshot;
 mod table;
 mod unapplied;
@@ -24,6 +25,7 @@ pub use words::{AuditLog, OnExpiry, SessionScope};
 /// Defines the settings.
 pub fn define() {
     unapplied::watch(table::define);
+    sharing::watch();
 }
 
 /// Refuses settings `pg_jwks.*` that do not exist, so that a misspelt one is noticed.

@@ -150,6 +150,6 @@ fn providers() -> Result<Providers, String> {
 }
 
 /// An empty setting is an unset one.
-fn nonempty(text: &str) -> Option<&str> {
+pub(super) fn nonempty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.trim().is_empty())
 }

@@ -62,6 +62,62 @@ fn keys_that_have_expired_are_shown_as_stale() {
 }
 
 #[test]
+fn auth_jwks_says_until_when_keys_serve_and_when_the_next_fetch_is() {
+    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
+    issuer.publish(&[&key]);
+    let app = App::of(&CLUSTER, &issuer, &[("jwks_cache_ttl", "100s"), ("jwks_max_stale", "1000s")]);
+    accepted(&mut app.connect(), &token(&key, issuer.url()));
+    let query = "SELECT extract(epoch FROM serves_until - fetched_at)::float8, next_fetch = refresh_at, problem
+                   FROM auth.jwks() WHERE position($1 || chr(34) in source) > 0";
+    let row = app.admin().query_one(query, &[&issuer.url()]).expect("auth.jwks()");
+    assert!((row.get::<_, f64>(0) - 1000.0).abs() < 0.001);
+    assert!(row.get::<_, bool>(1) && row.get::<_, Option<&str>>(2).is_none());
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_a_row_with_the_reason() {
+    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
+    issuer.publish_json(
+        serde_json::json!({ "keys": [key.public_jwk(), { "kty": "RSA", "kid": "broken", "n": "AQAB" }] }),
+    );
+    let app = App::of(&CLUSTER, &issuer, &[]);
+    accepted(&mut app.connect(), &token(&key, issuer.url()));
+    let query = "SELECT kid, problem, kty FROM auth.jwks() WHERE position($1 || chr(34) in source) > 0 ORDER BY kid";
+    let rows = app.admin().query(query, &[&issuer.url()]).expect("auth.jwks()");
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0].get::<_, &str>(0), rows[0].get::<_, &str>(1)), ("broken", "no \"e\""));
+    assert_eq!((rows[1].get::<_, &str>(0), rows[1].get::<_, Option<&str>>(1)), ("k", None));
+}
+
+/// The alert of `docs/operating.md`.
+const ALERT: &str = "SELECT issuer, last_error FROM auth.jwks() WHERE stale OR last_error IS NOT NULL";
+
+#[test]
+fn the_alert_fires_in_an_outage_and_not_after_one() {
+    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
+    issuer.publish(&[&key]);
+    let cluster = started(preloaded().setting("pg_jwks.issuer", issuer.url()).setting("pg_jwks.jwks_cache_ttl", "1s"));
+    let alerts = || cluster.client().query(ALERT, &[]).expect("the alert").len();
+    accepted(&mut App::new(&cluster, &[]).connect(), &token(&key, issuer.url()));
+    eventually("quiet", || (alerts() == 0).then_some(()));
+    issuer.set_fault(Fault::Status(503));
+    eventually("the alert", || (alerts() == 1).then_some(()));
+    issuer.set_fault(Fault::None);
+    eventually("the end of the alert", || (alerts() == 0).then_some(()));
+    // The operator moves to another provider in an outage: the former one is of no interest any more.
+    issuer.set_fault(Fault::Status(503));
+    eventually("the alert", || (alerts() == 1).then_some(()));
+    let other = Issuer::start();
+    other.publish(&[&key]);
+    let mut admin = cluster.client();
+    admin.batch_execute(&format!("ALTER SYSTEM SET pg_jwks.issuer = '{}'", other.url())).expect("ALTER SYSTEM");
+    cluster.reload();
+    eventually("the end of the alert", || (alerts() == 0).then_some(()));
+    let sources = "SELECT count(*) FROM auth.jwks() WHERE position($1 || chr(34) in source) > 0";
+    assert_eq!(admin.query_one(sources, &[&issuer.url()]).expect("auth.jwks()").get::<_, i64>(0), 0);
+}
+
+#[test]
 fn auth_jwt_stats_counts_for_the_cluster() {
     let cluster = started(preloaded());
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));

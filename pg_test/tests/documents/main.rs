@@ -4,6 +4,7 @@ mod clients;
 mod links;
 mod names;
 mod package;
+mod runbook;
 mod security;
 mod server;
 mod statements;

@@ -41,7 +41,7 @@ fn the_functions_are_those_that_the_extension_installs() {
     let installed = session().query(query, &[]).expect("pg_proc").into_iter().map(|row| {
         let (name, arguments, result): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let output = arguments.find("OUT ").unwrap_or(arguments.len());
-        let arguments = arguments[..output].trim_end_matches(", ").replace("::name", "");
+        let arguments = arguments[..output].trim_end_matches(", ").replace("::name", "").replace("::text", "");
         let result = match result.as_str() {
             "SETOF record" => "rows".into(),
             "timestamp with time zone" => "`timestamptz`".into(),
@@ -57,7 +57,7 @@ fn the_functions_are_those_that_the_extension_installs() {
 #[test]
 fn the_columns_are_those_that_functions_and_views_have() {
     let mut client = session();
-    for relation in ["auth.jwks()", "auth.jwt_stats"] {
+    for relation in ["auth.jwks()", "auth.jwt_sessions", "auth.jwt_stats"] {
         let statement = client.prepare(&format!("SELECT * FROM {relation}")).expect(relation);
         let columns: Vec<_> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
         let documented = reference().table("Monitoring", &format!("column of `{relation}`"));

@@ -2,7 +2,7 @@
 
 use pg_test::app::{App, NOT_PRELOADED};
 use pg_test::login::{accepted, refused, token, unavailable};
-use pg_test::{Alg, Issuer, Requests, SigningKey};
+use pg_test::{Alg, Issuer, Requests, SigningKey, sql};
 
 fn issuer_with(key: &SigningKey) -> Issuer {
     let issuer = Issuer::start();
@@ -112,6 +112,32 @@ fn issuers_in_one_list_share_no_jwks_uri() {
         refused(&mut client, &token(&key, name), "55000", "settings invalid", "pg_jwks.providers");
     }
     assert_eq!(issuer.requests().jwks, 0);
+}
+
+#[test]
+fn a_set_by_which_issuers_would_share_keys_is_refused() {
+    let mut client = NOT_PRELOADED.client();
+    let jwks = pg_test::jwks(&[&SigningKey::generate(Alg::Es256, "k")]).to_string();
+    sql::run(&mut client, "LOAD 'pg_jwks'; SET pg_jwks.issuer = 'one'; SET pg_jwks.jwks_uri = 'file:/keys.pem'");
+    let mut refuse = |statement: &str| {
+        let error = sql::refused(&mut client, statement);
+        assert_eq!(error.sqlstate, "22023", "{statement}");
+        assert!(error.detail.is_some_and(|detail| detail.contains("would vouch for each")), "{statement}");
+        assert_eq!(error.hint.as_deref(), Some("Give each issuer its keys in pg_jwks.providers."), "{statement}");
+    };
+    for set in ["SET pg_jwks.issuer = 'one, two'", "SELECT set_config('pg_jwks.issuer', 'one,two', false)"] {
+        refuse(set);
+    }
+    sql::run(&mut client, "SET pg_jwks.jwks_uri = ''; SET pg_jwks.issuer = 'one, two'");
+    let mut refuse = |statement: &str| {
+        assert_eq!(sql::refused(&mut client, statement).sqlstate, "22023", "{statement}");
+    };
+    refuse("SET pg_jwks.jwks_uri = 'https://a.test/jwks'");
+    refuse(&format!("SET pg_jwks.jwks = '{jwks}'"));
+    // An issuer with an entry of its own does not share.
+    sql::run(&mut client, "SET pg_jwks.providers = '[{\"issuer\": \"two\"}]'; SET pg_jwks.jwks_uri = 'file:/keys.pem'");
+    // A name that is said twice is one issuer.
+    sql::run(&mut client, "SET pg_jwks.issuer = 'one, one'; RESET pg_jwks.providers");
 }
 
 #[test]

@@ -308,14 +308,15 @@ fn readers_need_no_grants_and_have_the_right_labels() {
         &mut client,
         "SELECT count(*) FROM pg_proc WHERE pronamespace = 'auth'::regnamespace
             AND proname IN ('jwt', 'session', 'user_id', 'uid', 'role', 'email', 'claim', 'has_scope', 'has_role',
-                            'organization', 'organization_id', 'expires_at', 'tenant_id', 'tenant_ids')
+                            'organization', 'organization_id', 'expires_at', 'actor', 'tenant_id', 'tenant_ids')
             AND (provolatile, proparallel) IS DISTINCT FROM ('s'::\"char\", 's'::\"char\")",
     );
     assert_eq!(wrong, 0);
     let unusable: i64 = value(
         &mut client,
         "SELECT count(*) FROM pg_proc WHERE pronamespace = 'auth'::regnamespace
-            AND proname NOT IN ('jwks', 'jwks_refresh', 'jwt_counters')
+            AND proname NOT IN ('jwks', 'jwks_refresh', 'jwt_counters', 'jwt_session_list', 'revoke', 'jwt_hash',
+                                'jwt_logout_verified', 'revocation_changed')
             AND NOT has_function_privilege('app', oid, 'EXECUTE')",
     );
     assert_eq!(unusable, 0);

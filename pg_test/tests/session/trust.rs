@@ -43,6 +43,7 @@ fn evil_values() -> HashMap<String, String> {
         ("trust_request_claims", "on"),
         ("audit_log", "off"),
         ("audit_claims", "email"),
+        ("log_claims", "email"),
     ]
     .map(|(name, value)| (name.to_owned(), value.replace('\'', "''")))
     .into()

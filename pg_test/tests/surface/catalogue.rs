@@ -6,7 +6,8 @@ use postgres::Client;
 type Function = (&'static str, &'static str, char, char, bool);
 
 /// Signature, result, volatility, parallel safety, strictness.
-const FUNCTIONS: [Function; 22] = [
+const FUNCTIONS: [Function; 27] = [
+    ("actor()", "text", 's', 's', false),
     ("claim(VARIADIC path text[])", "text", 's', 's', true),
     ("email()", "text", 's', 's', false),
     ("expires_at()", "timestamp with time zone", 's', 's', false),
@@ -16,7 +17,8 @@ const FUNCTIONS: [Function; 22] = [
     (
         "jwks(OUT issuer text, OUT kid text, OUT kty text, OUT alg text, OUT use text, OUT source text, \
          OUT fetched_at timestamp with time zone, OUT refresh_at timestamp with time zone, \
-         OUT expires_at timestamp with time zone, OUT stale boolean, OUT last_error text)",
+         OUT expires_at timestamp with time zone, OUT stale boolean, OUT last_error text, \
+         OUT serves_until timestamp with time zone, OUT next_fetch timestamp with time zone, OUT problem text)",
         "SETOF record",
         'v',
         'r',
@@ -26,10 +28,28 @@ const FUNCTIONS: [Function; 22] = [
     ("jwt()", "jsonb", 's', 's', false),
     ("jwt_counters(OUT counter text, OUT reason text, OUT value bigint)", "SETOF record", 'v', 'r', false),
     ("jwt_explain(token text, OUT \"check\" text, OUT ok boolean, OUT detail text)", "SETOF record", 'v', 'u', false),
+    ("jwt_hash(token text)", "bytea", 'v', 'u', false),
+    (
+        "jwt_logout_verified(logout_token text, OUT issuer text, OUT subject text, OUT session text, OUT token_hash bytea)",
+        "SETOF record",
+        'v',
+        'u',
+        false,
+    ),
     ("jwt_session_clear()", "void", 'v', 'u', false),
     ("jwt_session_init(token text, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
+    (
+        "jwt_session_list(OUT pid integer, OUT issuer text, OUT subject text, OUT tenant text, OUT session text, \
+         OUT token_id text, OUT actor text, OUT origin text, OUT is_local boolean, OUT since timestamp with time zone, \
+         OUT expires_at timestamp with time zone)",
+        "SETOF record",
+        'v',
+        'r',
+        false,
+    ),
     ("organization()", "jsonb", 's', 's', false),
     ("organization_id()", "uuid", 's', 's', false),
+    ("revocation_changed()", "trigger", 'v', 'u', false),
     ("role()", "text", 's', 's', false),
     ("session()", "jsonb", 's', 's', false),
     ("set_tenant(tenant text, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
@@ -46,6 +66,9 @@ const SQL_FUNCTIONS: [&str; 3] = [
     "enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id'::name) void plpgsql v u",
     "rls_lint(OUT severity text, OUT object text, OUT problem text, OUT fix text) SETOF record sql s r",
 ];
+
+/// Those that write into a table of the extension, with the rights of its owner. Others may not read or write it.
+const DEFINER_FUNCTIONS: [&str; 2] = ["jwt_logout", "revoke"];
 
 fn strings(client: &mut Client, query: &str) -> Vec<String> {
     client.query(query, &[]).expect(query).iter().map(|row| row.get(0)).collect()
@@ -80,6 +103,9 @@ fn the_functions_in_sql_run_as_their_caller_with_a_safe_search_path() {
         WHERE pronamespace = 'auth'::regnamespace AND lanname <> 'c' AND NOT prosecdef AND NOT proisstrict
           AND proconfig = '{\"search_path=pg_catalog, pg_temp\"}' ORDER BY proname";
     assert_eq!(strings(&mut NOT_PRELOADED.client(), query), SQL_FUNCTIONS);
+    let definers = "SELECT proname::text FROM pg_proc WHERE pronamespace = 'auth'::regnamespace AND prosecdef
+                       AND proconfig = '{\"search_path=pg_catalog, pg_temp\"}' ORDER BY proname";
+    assert_eq!(strings(&mut NOT_PRELOADED.client(), definers), DEFINER_FUNCTIONS);
 }
 
 #[test]
@@ -110,7 +136,7 @@ fn a_role_without_grants_can_call_the_functions() {
     client.batch_execute("SELECT * FROM auth.rls_lint()").expect("callable");
     let error = client.execute("SELECT auth.jwt_session_init('x')", &[]).expect_err("no token");
     assert_eq!(pg_test::pg_error(&error).sqlstate, "22023");
-    assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 12);
+    assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 13);
 }
 
 #[test]
@@ -128,6 +154,10 @@ fn nobody_but_the_owner_may_create_in_the_schema() {
     }
 }
 
+/// What the extension has beside functions.
+const RELATIONS: [&str; 4] =
+    ["sequence auth.revocations_id_seq", "table auth.revocations", "view auth.jwt_sessions", "view auth.jwt_stats"];
+
 #[test]
 fn the_extension_has_all_its_objects() {
     let mut client = NOT_PRELOADED.client();
@@ -139,11 +169,11 @@ fn the_extension_has_all_its_objects() {
                      WHERE pronamespace = 'auth'::regnamespace ORDER BY 1";
     let mut functions = strings(&mut client, functions);
     functions.push("function get_current_user_tenant_id()".into());
-    functions.push("view auth.jwt_stats".into());
+    functions.extend(RELATIONS.map(str::to_owned));
     members.sort();
     functions.sort();
     assert_eq!(members, functions);
-    assert_eq!(functions.len(), FUNCTIONS.len() + SQL_FUNCTIONS.len() + 2);
+    assert_eq!(functions.len(), FUNCTIONS.len() + SQL_FUNCTIONS.len() + DEFINER_FUNCTIONS.len() + 1 + RELATIONS.len());
     let query = "SELECT format('%s %s %s %s', extversion, extrelocatable, extnamespace::regnamespace, trusted)
                  FROM pg_extension JOIN pg_available_extension_versions v ON v.name = extname AND v.version = extversion
                  WHERE extname = 'pg_jwks'";

@@ -5,7 +5,7 @@ use postgres::Client;
 
 use crate::cases::{ISS, KEY, app, cases};
 
-const CHECKS: [&str; 12] = [
+const CHECKS: [&str; 13] = [
     "format",
     "algorithm",
     "issuer",
@@ -17,6 +17,7 @@ const CHECKS: [&str; 12] = [
     "audience",
     "scope",
     "type",
+    "revocation",
     "role",
 ];
 

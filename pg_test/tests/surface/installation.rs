@@ -17,6 +17,9 @@ fn database(name: &str) -> (App<'static>, Client) {
     (owner, client)
 }
 
+/// In schema auth.
+const FUNCTIONS: i64 = 32;
+
 fn functions(client: &mut Client) -> i64 {
     let query = "SELECT count(*) FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'auth'";
     client.query_one(query, &[]).expect("pg_proc").get(0)
@@ -26,7 +29,7 @@ fn functions(client: &mut Client) -> i64 {
 fn an_owner_of_a_database_can_install_and_remove_it() {
     let (_owner, mut client) = database("owned");
     client.batch_execute("CREATE EXTENSION pg_jwks").expect("a trusted extension");
-    assert_eq!(functions(&mut client), 25);
+    assert_eq!(functions(&mut client), FUNCTIONS);
     let id: Option<String> = client.query_one("SELECT auth.user_id()", &[]).expect("callable").get(0);
     assert_eq!(id, None);
     client.batch_execute("DROP EXTENSION pg_jwks").expect("its owner may");
@@ -107,5 +110,5 @@ fn a_dump_restores_extension_and_policies() {
     accepted(&mut client, &token(&KEY, ISS));
     let stranger = pg_test::SigningKey::generate(pg_test::Alg::Es256, "k");
     refused(&mut client, &token(&stranger, ISS), "28000", "signature invalid", "");
-    assert_eq!(functions(&mut client), 25);
+    assert_eq!(functions(&mut client), FUNCTIONS);
 }

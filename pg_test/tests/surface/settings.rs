@@ -327,6 +327,7 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "token_cache_size", &["0", "65536"]);
     accepted(&mut client, "audit_log", &["off", "rejected", "all"]);
     accepted(&mut client, "audit_claims", &["", "sub, email"]);
+    accepted(&mut client, "log_claims", &["", "sub, org.id", "https://example.com/tenant"]);
     accepted(&mut client, "allow_insecure_http", &["on", "off"]);
 }
 
@@ -356,6 +357,7 @@ fn the_settings_are_those_that_are_documented() {
         "jwks_refresh_cooldown superuser integer s: 30",
         "jwks_uri superuser string: none",
         "leeway superuser integer s: 30",
+        "log_claims superuser string: none",
         "max_token_age superuser integer s: 0",
         "on_expiry superuser enum: error",
         "providers superuser string: none",

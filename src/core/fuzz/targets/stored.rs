@@ -16,6 +16,7 @@ fuzz_target!(|data: &[u8]| {
 fn read(contents: &[u8]) {
     if let Some((stored, origin)) = Stored::decode::<Value>(contents) {
         let again = stored.encode(&origin).expect("JSON");
-        assert_eq!(Stored::decode::<Value>(&again), Some((stored, origin)));
+        // Where a document comes from has no numbers, of which some change when they are written.
+        assert_eq!(Stored::decode::<Value>(&again).map(|(again, _)| again), Some(stored));
     }
 }

@@ -61,9 +61,9 @@ impl Providers {
         for entry in entries(settings.providers)? {
             all.push(Arc::new(entry.provider(settings)?));
         }
+        Self::check_sharing(settings)?;
         let mut plain_issuers = list(settings.issuer.unwrap_or_default());
         plain_issuers.retain(|issuer| !all.iter().any(|provider: &Arc<Provider>| provider.issuer == *issuer));
-        check_shared_keys(&plain_issuers, settings)?;
         for issuer in plain_issuers {
             let source = match (settings.jwks, settings.jwks_uri) {
                 (Some(jwks), _) => Source::parse_inline(jwks)?,
@@ -80,6 +80,26 @@ impl Providers {
         }
     }
 
+    /// Checks that no two plain issuers share a source of keys: each key of it would vouch for both. The error is a full
+    /// sentence.
+    pub fn check_sharing(settings: &TrustSettings) -> Result<(), String> {
+        let shared = match (settings.jwks, settings.jwks_uri) {
+            (Some(_), _) => "pg_jwks.jwks",
+            (None, Some(_)) => "pg_jwks.jwks_uri",
+            (None, None) => return Ok(()),
+        };
+        let own = entries(settings.providers)?;
+        let mut issuers = list(settings.issuer.unwrap_or_default());
+        issuers.retain(|issuer| !own.iter().any(|entry| entry.issuer == *issuer));
+        match issuers.iter().any(|issuer| *issuer != issuers[0]) {
+            true => Err(format!(
+                "Several names in pg_jwks.issuer share {shared}, so each key there would vouch for each of them; give each \
+                 its keys in pg_jwks.providers."
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Checks `pg_jwks.providers` alone, as its check hook must: without the other settings.
     pub fn check(text: &str) -> Result<(), String> {
         Self::assemble(&TrustSettings { providers: Some(text), ..TrustSettings::DEFAULT }).map(drop)
@@ -93,22 +113,6 @@ impl Providers {
     /// All issuers.
     pub fn all(&self) -> &[Arc<Provider>] {
         &self.0
-    }
-}
-
-/// Each key of one source would vouch for each of the issuers that share it.
-fn check_shared_keys(issuers: &[String], settings: &TrustSettings) -> Result<(), String> {
-    let shared = match (settings.jwks, settings.jwks_uri) {
-        (Some(_), _) => "pg_jwks.jwks",
-        (None, Some(_)) => "pg_jwks.jwks_uri",
-        (None, None) => return Ok(()),
-    };
-    match issuers.iter().any(|issuer| *issuer != issuers[0]) {
-        true => Err(format!(
-            "Several names in pg_jwks.issuer share {shared}, so each key there would vouch for each of them; give each \
-             its keys in pg_jwks.providers."
-        )),
-        false => Ok(()),
     }
 }
 
