@@ -16,7 +16,7 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ED25519, NOW, P256, P384, RSA, Server, Signer, Token};
-use pg_jwks_core::cache::token_cache::TokenCache;
+use pg_jwks_core::cache::token_cache::{Remembered, TokenCache};
 use pg_jwks_core::digest::digest;
 use pg_jwks_core::redaction::{find, redact};
 use pg_jwks_core::verification::verify::verify;
@@ -92,13 +92,13 @@ fn remembered() {
     let mut server = Server::new(&[&RSA]);
     let claims = Arc::new(server.verify(&token).expect("the token is good"));
     let mut cache = TokenCache::new(128);
-    cache.remember(digest(token.as_bytes()), claims);
+    cache.remember(digest(token.as_bytes()), Remembered { claims, unrevoked_at: 0 });
     compare(vec![
         (format!("digest of {} bytes", token.len()), Box::new(|| _ = black_box(digest(token.as_bytes())))),
         (
             "digest, cache hit and recheck".into(),
             Box::new(|| {
-                let claims = cache.claims(&digest(token.as_bytes()), &mut server.keys, NOW).expect("the token is good");
+                let claims = cache.recall(&digest(token.as_bytes()), &mut server.keys, NOW).expect("the token is good");
                 drop(black_box(claims.expect("the token is remembered")));
             }),
         ),
