@@ -1,7 +1,5 @@
 //! The first verification of a new backend.
 
-use std::time::Duration;
-
 use pg_test::bench_keys::first_verification;
 use pg_test::login::token;
 use pg_test::{Alg, Issuer, SigningKey};
@@ -24,7 +22,7 @@ fn a_new_backend_needs_no_network_and_little_more_than_a_warm_one() {
     println!("first verification: {figures:?}, cold start {:?}", figures.cold_start());
     let fetched = issuer.requests().jwks - before.jwks;
     assert!((101..=102).contains(&fetched), "{fetched} fetches by those that are not preloaded, and by the worker");
-    // The target on an idle machine is 300 µs; tests share theirs.
-    assert!(figures.cold_start() < Duration::from_millis(3), "{figures:?}");
-    assert!(figures.preloaded < figures.not_preloaded, "{figures:?}");
+    // How long it takes, `make bench` measures: here other tests run beside it, which slow both kinds alike.
+    let beyond_warm = figures.not_preloaded.saturating_sub(figures.warm);
+    assert!(figures.cold_start() < beyond_warm * 3 / 4, "{figures:?}");
 }
