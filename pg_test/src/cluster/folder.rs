@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
+use std::{env, thread};
 
 use tempfile::TempDir;
 
@@ -112,6 +112,9 @@ impl Folder {
         remove_libpq_environment(&mut command);
         // For a backtrace, each error of a backend would read the symbols of the whole library.
         command.env_remove("RUST_BACKTRACE");
+        if let Some(library) = env::var_os("PG_JWKS_PRELOAD") {
+            command.env("LD_PRELOAD", library);
+        }
         if let Some(user) = self.server_user {
             // This also clears the supplementary groups.
             command.uid(user.uid).gid(user.gid);
@@ -129,7 +132,7 @@ impl Drop for Folder {
 
 /// A caller's PGHOST, PGOPTIONS and the like are about another server.
 pub(super) fn remove_libpq_environment(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
+    for (name, _) in env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"PG") {
             command.env_remove(name);
         }

@@ -22,6 +22,7 @@ pub mod discovery;
 mod excerpt;
 pub mod jose;
 pub mod json;
+mod near_miss;
 pub mod policy;
 pub mod redaction;
 pub mod rejection;

@@ -208,6 +208,14 @@ impl Rejection {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// The same with a hint if there is one.
+    pub(crate) fn or_hint(self, hint: Option<&str>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     /// The same with another detail for those who may not know the values of settings.
     pub fn publicly(self, detail: impl Into<String>) -> Self {
         Self { public_detail: Some(detail.into()), ..self }
@@ -221,6 +229,13 @@ impl Rejection {
             false => format!(" The token has {}.", quoted.join(", ")),
         };
         Self { detail: self.detail + &has, public_detail: self.public_detail.map(|detail| detail + &has), ..self }
+    }
+
+    /// The same with what all but fits. It tells something of the settings.
+    pub(crate) fn near_miss(self, words: Option<&str>) -> Self {
+        let Some(words) = words else { return self };
+        let public_detail = self.public_detail.or_else(|| Some(self.detail.clone()));
+        Self { detail: format!("{} {words}", self.detail), public_detail, ..self }
     }
 
     /// What may be told to those who may not know the values of settings.

@@ -6,6 +6,8 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
 };
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm as Hmac, DecodingKey};
 use once_cell::sync::OnceCell;
@@ -142,6 +144,18 @@ impl Key {
                 KeyVerifier::Curve(key) => is_signed(key, message, signature),
                 KeyVerifier::Secret(secret) => is_authenticated(secret, message, signature, algorithm),
             }
+    }
+}
+
+impl Key {
+    /// Whether the base64url of this secret, taken for a secret itself, made the signature: then somebody wrote the
+    /// secret where its base64url belongs.
+    pub(crate) fn made_by_text_of_secret(&self, signature: &[u8], message: &[u8], algorithm: Algorithm) -> bool {
+        let KeyVerifier::Secret(secret) = &self.verifier else { return false };
+        let text = secret.try_get_as_bytes().map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
+        text.is_ok_and(|text| {
+            is_authenticated(&DecodingKey::from_secret(text.as_bytes()), message, signature, algorithm)
+        })
     }
 }
 

@@ -36,15 +36,14 @@ impl<'t> Unverified<'t> {
             let detail = format!("A token has at most {MAX_TOKEN_BYTES} bytes; this one has {}.", token.len());
             return Err(Rejection::new(Reason::TokenTooLarge, detail));
         }
-        let token = std::str::from_utf8(token).map_err(|_| not_base64url())?;
-        let (signing_input, signature) = token.rsplit_once('.').ok_or_else(not_compact)?;
-        let (header, payload) = signing_input.split_once('.').ok_or_else(not_compact)?;
+        let text = std::str::from_utf8(token).map_err(|_| not_base64url(token))?;
+        let (signing_input, signature) = text.rsplit_once('.').ok_or_else(|| not_compact(text))?;
+        let (header, payload) = signing_input.split_once('.').ok_or_else(|| not_compact(text))?;
         if payload.contains('.') {
-            return Err(not_compact());
+            return Err(not_compact(text));
         }
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| not_base64url())?;
-        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| not_base64url())?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| not_base64url())?;
+        let decoded = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| not_base64url(token));
+        let (header, payload, signature) = (decoded(header)?, decoded(payload)?, decoded(signature)?);
         let header = parse_header(&header)?;
         let members = unique_object(&payload);
         Ok(Self { header, signing_input, signature, payload, members })
@@ -90,12 +89,35 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
     Ok(Header { alg, kid: text("kid")?, typ: text("typ")? })
 }
 
-fn not_compact() -> Rejection {
-    Rejection::new(Reason::NotCompact, "A JWT has three parts separated by dots.")
-        .hint("Encrypted tokens (JWE) are not supported.")
+fn not_compact(text: &str) -> Rejection {
+    let rejection = Rejection::new(Reason::NotCompact, "A JWT has three parts separated by dots.");
+    match text.split('.').count() {
+        1 => rejection.hint(
+            "A token without dots is opaque: only its issuer can read it. Ask the issuer for a JWT; at many, naming an \
+             audience or a resource is what makes it one.",
+        ),
+        5 => rejection.hint("A token of five parts is encrypted (JWE), which is not supported."),
+        _ => {
+            rejection.hint("Pass the whole token: parts of it seem to be missing, or more than the token to be there.")
+        }
+    }
 }
 
-fn not_base64url() -> Rejection {
-    Rejection::new(Reason::NotBase64Url, "Each part of a JWT is base64url without padding.")
-        .hint("Pass the token alone, without \"Bearer \" or white space around it.")
+fn not_base64url(token: &[u8]) -> Rejection {
+    let is_quote = |byte: Option<&u8>| matches!(byte, Some(b'"' | b'\'' | b'`'));
+    let has = |wanted: fn(&u8) -> bool| token.iter().any(wanted);
+    let hint = if token.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer ")) {
+        "Pass the token alone, without \"Bearer \" before it."
+    } else if is_quote(token.first()) || is_quote(token.last()) {
+        "Pass the token without the quotes around it."
+    } else if has(u8::is_ascii_whitespace) {
+        "Pass the token without white space and line breaks."
+    } else if has(|byte| *byte == b'=') {
+        "Its parts are padded with \"=\": whoever made it must leave the padding out (RFC 7515)."
+    } else if has(|byte| matches!(byte, b'+' | b'/')) {
+        "Its parts are in standard base64, with \"+\" and \"/\": whoever made it must use base64url (RFC 7515)."
+    } else {
+        "Pass the token alone and whole."
+    };
+    Rejection::new(Reason::NotBase64Url, "Each part of a JWT is base64url without padding.").hint(hint)
 }

@@ -1,7 +1,10 @@
 //! The checks of what a token says of itself, each said once: verifying makes them until one fails, explaining makes all.
 
+use serde_json::Value;
+
 use crate::claims::ClaimSet;
 use crate::json::ObjectError;
+use crate::near_miss::first_difference;
 use crate::policy::provider::{Audience, Provider, TokenType};
 use crate::rejection::{Check, Reason, Rejection};
 use crate::time::{Span, Timestamp};
@@ -55,7 +58,7 @@ pub(super) const CHECKS_OF_CLAIMS: [(Check, CheckOfClaims); 6] = [
     (Check::NotBefore, |token, provider, now| check_not_before(token.claims, provider, now)),
     (Check::Audience, |token, provider, _| check_audience(token.claims, provider)),
     (Check::Scope, |token, provider, _| check_scope(token.claims, provider)),
-    (Check::Type, |token, provider, _| check_type(token.typ, provider)),
+    (Check::Type, |token, provider, _| check_type(token, provider)),
 ];
 
 /// The rejection of a token whose payload cannot be read.
@@ -79,10 +82,25 @@ fn check_registered(claims: &ClaimSet) -> Result<(), Rejection> {
     }
     for name in ["exp", "nbf", "iat"] {
         if claims.claim(name).is_some_and(|value| Timestamp::from_numeric_date(value).is_none()) {
-            return malformed(&format!("Claim \"{name}\" is not a number of seconds between the years 1970 and 9999."));
+            let rejection = Rejection::new(
+                Reason::ClaimMalformed,
+                format!("Claim \"{name}\" is not a number of seconds between the years 1970 and 9999."),
+            );
+            return Err(rejection.or_hint(claims.claim(name).and_then(number_hint)));
         }
     }
     Ok(())
+}
+
+/// What is wrong with a claim that is no NumericDate (RFC 7519 §2): usual mistakes of those who make tokens themselves.
+fn number_hint(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::String(_) => Some("It is a string: make it a number."),
+        Value::Number(number) if number.as_f64().is_some_and(|number| number > 253_402_300_799.0) => {
+            Some("It seems to be in milliseconds: make it seconds.")
+        }
+        _ => None,
+    }
 }
 
 fn moment(claims: &ClaimSet, name: &str) -> Option<Timestamp> {
@@ -151,9 +169,19 @@ fn check_audience(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejectio
             let detail = format!("Claim \"aud\" must have {}.", names.join(" or "));
             Err(Rejection::new(Reason::AudienceNotAccepted, detail)
                 .publicly("Claim \"aud\" has no accepted audience.")
-                .instead_of(claims.audiences()))
+                .instead_of(claims.audiences())
+                .near_miss(first_difference(claims.audiences(), accepted.iter().map(String::as_str)))
+                .or_hint(id_token_hint(claims)))
         }
     }
+}
+
+/// What to do about an ID token (OpenID Connect Core 1.0 §3.1.3.6), which says to its client who the user is.
+fn id_token_hint(claims: &ClaimSet) -> Option<&'static str> {
+    let of_id_tokens = ["at_hash", "c_hash", "nonce"];
+    of_id_tokens.iter().any(|name| claims.claim(name).is_some()).then_some(
+        "This looks like an ID token, which is meant for the application alone: send the access token instead.",
+    )
 }
 
 /// The required scopes (RFC 8693 §4.2).
@@ -161,7 +189,8 @@ fn check_scope(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> 
     match provider.required_scope.iter().find(|scope| !claims.has_scope(scope)) {
         None => Ok(()),
         Some(scope) => Err(Rejection::new(Reason::ScopeMissing, format!("The token must carry scope \"{scope}\"."))
-            .publicly("The token must carry another scope.")),
+            .publicly("The token must carry another scope.")
+            .or_hint(id_token_hint(claims))),
     }
 }
 
@@ -172,7 +201,8 @@ const TYPES_OF_OTHER_USES: [&str; 5] =
     ["logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt", "entity-statement+jwt"];
 
 /// `typ`: never that of another use (RFC 8725 §3.11), and that of access tokens if it is required (RFC 9068 §4).
-fn check_type(typ: Typ, provider: &Provider) -> Result<(), Rejection> {
+fn check_type(token: &Stated, provider: &Provider) -> Result<(), Rejection> {
+    let typ = token.typ;
     if let Typ::Stated(typ) = typ {
         check_use(typ)?;
     }
@@ -181,7 +211,8 @@ fn check_type(typ: Typ, provider: &Provider) -> Result<(), Rejection> {
     }
     let detail = format!("Header parameter \"typ\" must be \"{ACCESS_TOKEN}\".");
     let rejection = Rejection::new(Reason::TypeNotAccepted, detail)
-        .publicly("Header parameter \"typ\" is not that of an accepted kind of token.");
+        .publicly("Header parameter \"typ\" is not that of an accepted kind of token.")
+        .or_hint(id_token_hint(token.claims));
     Err(match typ {
         Typ::Stated(typ) => rejection.instead_of(typ),
         Typ::Kept { .. } => rejection,

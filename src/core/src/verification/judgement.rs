@@ -7,6 +7,7 @@ use crate::digest::{Digest, digest};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::KeySet;
 use crate::jose::key::Key;
+use crate::near_miss::first_difference;
 use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::rejection::{Check, Reason, Rejection};
@@ -77,5 +78,6 @@ pub(super) fn trusted_issuer<'p>(iss: Option<&str>, providers: &'p Providers) ->
         Rejection::new(Reason::IssuerNotAccepted, detail)
             .publicly("Claim \"iss\" is not that of a trusted issuer.")
             .instead_of(iss)
+            .near_miss(first_difference(iss, providers.all().iter().map(|provider| &*provider.issuer)))
     })
 }

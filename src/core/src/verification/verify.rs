@@ -205,16 +205,39 @@ impl Unverified<'_> {
             && replaceable
             && let Some(newer) = keys.newer(provider)?
         {
-            let key = *self.signed_by(&newer.candidates(kid, algorithm), algorithm)?.digest();
+            let candidates = newer.candidates(kid, algorithm);
+            let key = *self.signed_by(&candidates, algorithm).map_err(|error| self.told_why(error, &newer))?.digest();
             return Ok((newer, key));
         }
-        let key = *signed?.digest();
+        let key = *signed.map_err(|error| self.told_why(error, &current))?.digest();
         Ok((current, key))
+    }
+
+    /// A rejection with what the key set has of the token's key, but cannot use.
+    fn told_why(&self, rejection: Rejection, keys: &KeySet) -> Rejection {
+        let kid = self.header.kid.as_deref();
+        let of_kid = |own: Option<&str>| kid.is_some() && own == kid;
+        if rejection.reason != Reason::KeyUnknown {
+            return rejection;
+        }
+        if let Some(skipped) = keys.skipped().iter().find(|skipped| of_kid(skipped.kid.as_deref())) {
+            return rejection.hint(format!("The key of this \"kid\" cannot be used: {}.", skipped.why));
+        }
+        match keys.keys().iter().find(|key| of_kid(key.kid())) {
+            Some(key) => rejection.hint(format!(
+                "The key of this \"kid\" is of type {}{}.",
+                key.key_type().kty(),
+                key.algorithm().map(|own| format!(" for {} alone", own.name())).unwrap_or_default()
+            )),
+            None => rejection,
+        }
     }
 
     /// The one of the first [`MAX_CANDIDATE_KEYS`] of these keys that made the signature.
     fn signed_by<'k>(&self, candidates: &Candidates<'k>, algorithm: Algorithm) -> Result<&'k Key, Rejection> {
-        let made = |key: &&&Key| key.made(&self.signature, self.signing_input.as_bytes(), algorithm);
+        let input = self.signing_input.as_bytes();
+        let made = |key: &&&Key| key.made(&self.signature, input, algorithm);
+        let by_text = |key: &&Key| key.made_by_text_of_secret(&self.signature, input, algorithm);
         let (Candidates::Named(keys) | Candidates::Unnamed(keys)) = candidates;
         if keys.is_empty() {
             let detail = format!("The issuer publishes no key for {} with the token's \"kid\".", algorithm.name());
@@ -234,7 +257,10 @@ impl Unverified<'_> {
             _ => Rejection::new(
                 Reason::SignatureInvalid,
                 "The signature was not made by the issuer's key over this token.",
-            ),
+            )
+            .near_miss(keys.iter().any(by_text).then_some(
+                "It was made with the text of \"k\" itself: \"k\" must be the base64url of the secret, not the secret.",
+            )),
         })
     }
 }
