@@ -252,7 +252,8 @@ fn ec(alg: &'static signature::EcdsaSigningAlgorithm) -> Private {
     Private::Ec(EcdsaKeyPair::generate(alg).expect("EC key"))
 }
 
-fn base64url(bytes: &[u8]) -> String {
+/// Without padding (RFC 7515 §2).
+pub fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 

@@ -91,13 +91,20 @@ impl<'s> KeysInForce<'s> {
     }
 }
 
+impl KeysInForce<'_> {
+    fn last_and_next_try(&self, source: &KeySource) -> String {
+        let freshness = self.store.standing(source, self.now).map(|standing| standing.freshness).unwrap_or_default();
+        freshness.last_and_next_try(clock::now(), &source.limits(), self.store.upkeep())
+    }
+}
+
 impl Keys for KeysInForce<'_> {
     fn current(&mut self, provider: &Provider) -> Result<Arc<KeySet>, Rejection> {
         if let Source::Inline(keys) = &provider.source {
             return Ok(keys.clone());
         }
         let source = KeySource::of(provider, self.settings)?;
-        let keys = self.keys(&source).map_err(|error| source.unavailable(&error))?;
+        let keys = self.keys(&source).map_err(|error| source.unavailable(&error, self.last_and_next_try(&source)))?;
         self.given = Some(keys.clone());
         Ok(keys)
     }
@@ -112,6 +119,15 @@ impl Keys for KeysInForce<'_> {
         let given = self.given.take();
         let keys = self.current(provider)?;
         Ok(Some(keys).filter(|keys| given.is_none_or(|given| !Arc::ptr_eq(keys, &given))))
+    }
+
+    fn last_and_next_look(&mut self, provider: &Provider) -> Option<String> {
+        let source = match provider.source {
+            Source::Inline(_) => return None,
+            _ => KeySource::of(provider, self.settings).ok()?,
+        };
+        let standing = self.store.standing(&source, self.now).ok()?;
+        standing.freshness.last_and_next_look(clock::now(), &source.limits())
     }
 }
 

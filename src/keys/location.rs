@@ -52,16 +52,21 @@ impl Location {
     }
 
     /// What an operator can do when keys cannot be had.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::File(_) => "Check pg_jwks.jwks_uri, and that the server may read the file.",
+    pub fn hint(&self) -> String {
+        let check = match self {
+            Self::File(_) => return "Check pg_jwks.jwks_uri, and that the server may read the file.".into(),
             Self::Url(_) => "Check pg_jwks.jwks_uri and pg_jwks.ca_file, and that the server can reach the issuer.",
             Self::Discovery(_) => {
                 "Check pg_jwks.issuer and pg_jwks.ca_file, and that the server can reach the issuer; or set pg_jwks.jwks_uri."
             }
-        }
+        };
+        format!("{check} {KEEP_SERVING}")
     }
 }
+
+/// What keeps people in meanwhile.
+const KEEP_SERVING: &str = "Until then, keys that were had serve longer if pg_jwks.jwks_max_stale is raised, and a \
+    saved copy of the issuer's keys serves if pg_jwks.jwks_uri names its file.";
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

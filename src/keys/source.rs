@@ -108,10 +108,10 @@ impl KeySource {
         serde_json::from_str(text).ok()
     }
 
-    /// That keys cannot be had from here. `error` is a full sentence.
-    pub fn unavailable(&self, error: &str) -> Rejection {
-        Rejection::new(Reason::KeysUnavailable, self.location.problem(error))
-            .publicly(PUBLIC_PROBLEM)
+    /// That keys cannot be had from here. `error` and `tries` are full sentences.
+    pub fn unavailable(&self, error: &str, tries: String) -> Rejection {
+        Rejection::new(Reason::KeysUnavailable, format!("{} {tries}", self.location.problem(error)))
+            .publicly(format!("{PUBLIC_PROBLEM} {tries}"))
             .hint(self.location.hint())
     }
 }

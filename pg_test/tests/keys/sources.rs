@@ -83,7 +83,7 @@ fn an_issuer_is_compared_to_the_letter() {
     }
     assert_eq!(issuer.requests(), Requests::default(), "no request before the issuer is known");
     app.set("issuer", &format!("{url}/"));
-    unavailable(&mut app.connect(), &token(&key, &format!("{url}/")), "is of another issuer");
+    unavailable(&mut app.connect(), &token(&key, &format!("{url}/")), "Only the slash at the end differs.");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod hostile_schema;
 mod installation;
 mod licences;
 mod logged_statements;
+mod mistakes;
 mod mistakes_not_made;
 mod not_configured;
 mod privileges;

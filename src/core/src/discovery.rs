@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::excerpt::quoted;
+use crate::near_miss::difference;
 use crate::url::is_url;
 
 /// The URL of an issuer's discovery document (§4.1: a trailing slash of the issuer is removed first).
@@ -21,7 +23,9 @@ pub fn jwks_uri(document: &[u8], issuer: &str) -> Result<String, String> {
     let document: Document = serde_json::from_slice(document)
         .map_err(|_| "The discovery document is not a JSON object with \"issuer\" and \"jwks_uri\".".to_string())?;
     if document.issuer != issuer {
-        return Err(format!("The discovery document is of another issuer, not of \"{issuer}\"."));
+        let own = quoted(&document.issuer);
+        let near = difference(&document.issuer, issuer).map(|words| format!(" {words}")).unwrap_or_default();
+        return Err(format!("The discovery document is of issuer {own}, not of \"{issuer}\".{near}"));
     }
     match is_url(&document.jwks_uri) {
         true => Ok(document.jwks_uri),

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
-use crate::excerpt::excerpt;
-use crate::json::ascii_escaped;
+use crate::excerpt::quoted;
 
 /// The checks of a token, in the order in which they are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -246,11 +243,6 @@ impl Rejection {
 
 /// Values of a token that a detail repeats: whoever made it chose how many there are.
 const MOST_VALUES: usize = 8;
-
-/// A value of a token: not longer than an error should be, and in any encoding.
-fn quoted(value: &str) -> String {
-    ascii_escaped(&Value::from(excerpt(value)).to_string())
-}
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -85,6 +85,11 @@ impl Span {
         self.0 / MICROS_PER_SECOND
     }
 
+    /// This length in whole seconds, rounded up.
+    pub const fn in_whole_seconds(self) -> Self {
+        Self::from_seconds(self.0.saturating_add(MICROS_PER_SECOND - 1) / MICROS_PER_SECOND)
+    }
+
     /// This length times `numerator / denominator`.
     pub const fn scaled(self, numerator: i64, denominator: i64) -> Self {
         Self((self.0 / denominator).saturating_mul(numerator))

@@ -183,6 +183,33 @@ impl Freshness {
         self.failures > 0
     }
 
+    /// When a fetch was last tried and when the next is, as a full sentence for those who wait for keys.
+    pub fn last_and_next_try(&self, now: Timestamp, limits: &Limits, upkeep: Upkeep) -> String {
+        let next = match self.due(now, limits, upkeep).since(now) {
+            wait if wait > Span::ZERO => format!("the next is in {wait} at the latest", wait = wait.in_whole_seconds()),
+            _ => match upkeep {
+                Upkeep::OnUse => "the next is made with the next token".to_owned(),
+                Upkeep::Unasked => "the next is due now".to_owned(),
+            },
+        };
+        match self.tried {
+            Some(tried) => format!("The last try was {} ago; {next}.", now.since(tried).max(Span::ZERO)),
+            None => format!("There was no try yet; {next}."),
+        }
+    }
+
+    /// How old the keys are and when the issuer is asked again for a key that is not among them, as a full sentence.
+    pub fn last_and_next_look(&self, now: Timestamp, limits: &Limits) -> Option<String> {
+        let age = now.since(self.fetched?).max(Span::ZERO);
+        let next = match self.missed.map(|missed| (missed + limits.cooldown).since(now)) {
+            Some(wait) if wait > Span::ZERO && wait <= limits.cooldown => {
+                format!("the issuer is asked again for unknown keys in {} at the earliest", wait.in_whole_seconds())
+            }
+            _ => "the issuer is asked again at the next unknown key".to_owned(),
+        };
+        Some(format!("Its keys are {age} old; {next}."))
+    }
+
     fn granted(&self, limits: &Limits) -> Span {
         self.life.min(limits.ttl)
     }

@@ -27,6 +27,12 @@ pub trait Keys {
 
     /// Called if the keys in force do not know a token's key: newer keys, or `None` if none may be fetched now.
     fn newer(&mut self, provider: &Provider) -> Result<Option<Arc<KeySet>>, Rejection>;
+
+    /// When keys were last looked for and when they are next, as a full sentence for everybody; `None` if they are not
+    /// fetched.
+    fn last_and_next_look(&mut self, _provider: &Provider) -> Option<String> {
+        None
+    }
 }
 
 /// The claims of a token that passed every check. [`verify`] alone makes them.
@@ -206,20 +212,23 @@ impl Unverified<'_> {
             && let Some(newer) = keys.newer(provider)?
         {
             let candidates = newer.candidates(kid, algorithm);
-            let key = *self.signed_by(&candidates, algorithm).map_err(|error| self.told_why(error, &newer))?.digest();
+            let key = *self
+                .signed_by(&candidates, algorithm)
+                .map_err(|error| self.told_why(error, &newer, keys.last_and_next_look(provider)))?
+                .digest();
             return Ok((newer, key));
         }
-        let key = *signed.map_err(|error| self.told_why(error, &current))?.digest();
+        let key = *signed.map_err(|error| self.told_why(error, &current, keys.last_and_next_look(provider)))?.digest();
         Ok((current, key))
     }
 
-    /// A rejection with what the key set has of the token's key, but cannot use.
-    fn told_why(&self, rejection: Rejection, keys: &KeySet) -> Rejection {
-        let kid = self.header.kid.as_deref();
-        let of_kid = |own: Option<&str>| kid.is_some() && own == kid;
+    /// A rejection with what the key set has of the token's key, but cannot use, or else with when keys are looked for.
+    fn told_why(&self, rejection: Rejection, keys: &KeySet, looks: Option<String>) -> Rejection {
         if rejection.reason != Reason::KeyUnknown {
             return rejection;
         }
+        let kid = self.header.kid.as_deref();
+        let of_kid = |own: Option<&str>| kid.is_some() && own == kid;
         if let Some(skipped) = keys.skipped().iter().find(|skipped| of_kid(skipped.kid.as_deref())) {
             return rejection.hint(format!("The key of this \"kid\" cannot be used: {}.", skipped.why));
         }
@@ -227,9 +236,9 @@ impl Unverified<'_> {
             Some(key) => rejection.hint(format!(
                 "The key of this \"kid\" is of type {}{}.",
                 key.key_type().kty(),
-                key.algorithm().map(|own| format!(" for {} alone", own.name())).unwrap_or_default()
+                key.algorithm().map(|own| format!(", for {} alone", own.name())).unwrap_or_default()
             )),
-            None => rejection,
+            None => rejection.or_hint(looks.as_deref()),
         }
     }
 
@@ -252,6 +261,13 @@ impl Unverified<'_> {
                 format!(
                     "No \"kid\" tells the keys apart that fit the token, and none of the first {MAX_CANDIDATE_KEYS} \
                      made its signature."
+                ),
+            ),
+            Candidates::Unnamed(keys) if keys.len() > 1 => Rejection::new(
+                Reason::SignatureInvalid,
+                format!(
+                    "No \"kid\" says which key made the signature, and none of the {} that fit made it.",
+                    keys.len()
                 ),
             ),
             _ => Rejection::new(
