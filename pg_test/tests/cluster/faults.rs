@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use pg_test::app::App;
-use pg_test::login::{accepted, token, unavailable};
+use pg_test::login::{accepted, init, token, unavailable};
+use pg_test::wait::eventually;
 use pg_test::{Alg, Authority, Document, Fault, Issuer, SigningKey, Validity};
 
 use crate::server::{CLUSTER, last_error, refresh};
@@ -110,4 +111,20 @@ fn bad_tls_leaves_good_keys_in_force() {
     let (error, keys) = last_error(&mut admin, issuer.url());
     assert!(error.as_deref().is_some_and(|error| error.contains("certificate")) && keys == 1, "{error:?}");
     accepted(&mut session, &token(&key, issuer.url()));
+}
+
+#[test]
+fn raising_max_stale_keeps_people_in_while_the_provider_is_down() {
+    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
+    issuer.publish(&[&key]);
+    let app = App::of(&CLUSTER, &issuer, &[("jwks_cache_ttl", "1s"), ("jwks_max_stale", "2s")]);
+    let good = || token(&key, issuer.url());
+    accepted(&mut app.connect(), &good());
+    issuer.set_fault(Fault::Status(503));
+    let mut session = app.connect();
+    eventually("keys that are too stale", || init(&mut session, &good()).is_err().then_some(()));
+    let error = unavailable(&mut session, &good(), "The last try was ");
+    assert!(error.hint.expect("a hint").contains("pg_jwks.jwks_max_stale"));
+    app.set("jwks_max_stale", "1d");
+    accepted(&mut app.connect(), &good());
 }

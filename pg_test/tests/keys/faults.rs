@@ -66,7 +66,7 @@ fn a_key_set_that_cannot_be_had_is_explained() {
 fn a_discovery_document_that_cannot_be_had_is_explained() {
     let mut faults = faults();
     faults.push((Fault::Garbage, "is not a JSON object with \"issuer\" and \"jwks_uri\"."));
-    faults.push((Fault::WrongIssuer, "The discovery document is of another issuer, not of \"http://127.0.0.1:"));
+    faults.push((Fault::WrongIssuer, "The discovery document is of issuer \"https://other-issuer.example\", not of "));
     fail_and_recover(Document::Discovery, faults);
 }
 
