@@ -8,3 +8,4 @@ mod revocation;
 mod server;
 mod settings;
 mod shapes;
+mod storm;
