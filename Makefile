@@ -43,6 +43,7 @@ demo: ## Show the extension at work on a throwaway server
 test: ## Run every test on a throwaway server; with PG_JWKS_LONG=1 those of load for a minute each
 	pg_test/provision --node
 	pg_test/provision --clients >/dev/null
+	pg_test/provision --extensions
 	$(call STAGED,--workspace)
 	cargo test $$CARGO_FLAGS --workspace
 	src/core/fuzz/smoke

@@ -14,7 +14,7 @@ fn main() {
     for version in TURNING_POINTS {
         println!("cargo::rustc-check-cfg=cfg(before_pg{version})");
     }
-    println!("cargo::rustc-check-cfg=cfg(without_citext)");
+    println!("cargo::rustc-check-cfg=cfg(without_citext, without_pgaudit)");
     let pg_config = env::var_os("PG_CONFIG").unwrap_or_else(|| {
         println!("cargo::rerun-if-env-changed=PATH");
         "pg_config".into()
@@ -30,6 +30,12 @@ fn main() {
     let citext = |sharedir: String| Path::new(sharedir.trim()).join("extension/citext.control");
     if !value(&pg_config, "--sharedir").map(citext).is_some_and(|control| control.exists()) {
         println!("cargo::rustc-cfg=without_citext");
+    }
+    if let Some(pkglibdir) = value(&pg_config, "--pkglibdir") {
+        println!("cargo::rerun-if-changed={}", pkglibdir.trim());
+        if !Path::new(pkglibdir.trim()).join("pgaudit.so").exists() {
+            println!("cargo::rustc-cfg=without_pgaudit");
+        }
     }
 }
 

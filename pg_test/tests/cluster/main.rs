@@ -6,6 +6,7 @@ mod audit;
 mod cold_start;
 mod concurrency;
 mod disk;
+mod exporter;
 mod faults;
 mod files;
 mod grants;

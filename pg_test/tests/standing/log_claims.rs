@@ -134,3 +134,24 @@ fn only_superusers_choose_what_is_logged() {
     run(&mut admin, "LOAD 'pg_jwks'");
     assert_eq!(refused(&mut admin, "SET pg_jwks.log_claims = 'a..b'").sqlstate, "22023");
 }
+
+#[test]
+#[cfg_attr(without_pgaudit, ignore = "the distribution has no pgaudit for this PostgreSQL")]
+fn lines_of_pgaudit_have_the_claims_in_either_order_of_loading() {
+    for libraries in ["pgaudit, pg_jwks", "pg_jwks, pgaudit"] {
+        let cluster = started(
+            options()
+                .setting("shared_preload_libraries", libraries)
+                .setting("pg_jwks.log_claims", "sub")
+                .setting("pgaudit.log", "read"),
+        );
+        let mut session = alice(cluster.connect("app", "app"));
+        let words = "AUDIT: SESSION,";
+        let line = logged(&cluster, words, || drop(notes(&mut session)));
+        assert!(line.contains("note") && line.contains("DETAIL:  claims: sub=alice"), "{libraries}: {line}");
+        run(&mut session, "RESET ALL");
+        // A line of the next statement shows that there is no detail between.
+        let line = logged(&cluster, words, || drop([notes(&mut session), notes(&mut session)]));
+        assert!(!line.contains("claims:"), "{libraries}: {line}");
+    }
+}
