@@ -92,8 +92,8 @@ fn jwt_session_list() -> TableIterator<
             text(session.token_id),
             text(session.actor),
             session.origin,
-            session.is_local,
-            TimestampWithTimeZone::try_from(session.since).ok(),
+            session.put.is_local,
+            TimestampWithTimeZone::try_from(session.put.since).ok(),
             TimestampWithTimeZone::try_from(session.expires_at).ok(),
         )
     }))

@@ -8,8 +8,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use pg_jwks_core::cache::published::{Look, Published};
+use pg_jwks_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::session::Origin;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::process::{self, process_number};
 use crate::pg::shared_memory::{self, Area};
@@ -34,17 +36,39 @@ pub struct Connected {
     pub token_id: Option<String>,
     pub actor: Option<String>,
     pub origin: String,
+    /// In PostgreSQL's microseconds.
+    pub expires_at: i64,
+    #[serde(skip)]
+    pub put: Put,
+}
+
+/// When and how an identity was put in force: all that differs if the same token is presented again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // Each field is the column of its name.
+pub struct Put {
     pub is_local: bool,
     /// In PostgreSQL's microseconds.
     pub since: i64,
-    /// In PostgreSQL's microseconds.
-    pub expires_at: i64,
+}
+
+/// By what a session knows that it would publish the same again: the token, the settings, and how it was presented.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The token.
+    pub token: Digest,
+    /// [`crate::settings::generation`].
+    pub settings: u64,
+    /// How.
+    pub origin: Origin,
 }
 
 /// What this session has published last.
 struct Own {
     serial: u64,
+    /// `None` if something was added that did not come from there.
+    source: Option<Source>,
     connected: Connected,
+    encoded: Vec<u8>,
 }
 
 static OWN: BackendLocal<RefCell<Option<Own>>> = BackendLocal::new(RefCell::new(None));
@@ -88,14 +112,30 @@ pub fn is_published() -> bool {
 }
 
 /// Publishes the identity in force, which has this serial.
-pub fn publish(serial: u64, connected: Connected) {
+pub fn publish(serial: u64, source: Option<Source>, connected: Connected) {
     let Some(slot) = own_slot() else { return };
     if OWN.with_borrow(Option::is_none) {
         process::at_exit(withdraw);
     }
-    slot.write(&connected.encoded());
+    let encoded = connected.encoded();
+    slot.write(&encoded);
     SHOWN.set(serial);
-    OWN.set(Some(Own { serial, connected }));
+    OWN.set(Some(Own { serial, source, connected, encoded }));
+}
+
+/// The same for an identity from the source of the last one; false if that is another.
+pub fn publish_again(serial: u64, source: Source, put: Put) -> bool {
+    OWN.with_borrow_mut(|own| {
+        let (Some(own), Some(slot)) = (own.as_mut().filter(|own| own.source == Some(source)), own_slot()) else {
+            return false;
+        };
+        own.serial = serial;
+        own.connected.put = put;
+        own.encoded[..Put::BYTES].copy_from_slice(&put.encoded());
+        slot.write(&own.encoded);
+        SHOWN.set(serial);
+        true
+    })
 }
 
 /// The identity in force has this tenant, as the membership table says.
@@ -103,7 +143,9 @@ pub fn note_tenant(serial: u64, tenant: &str) {
     let changed = OWN.with_borrow_mut(|own| {
         let own = own.as_mut().filter(|own| own.serial == serial && own.connected.tenant.as_deref() != Some(tenant))?;
         own.connected.tenant = Some(tenant.into());
-        Some(own.connected.encoded())
+        own.source = None;
+        own.encoded = own.connected.encoded();
+        Some(own.encoded.clone())
     });
     if let (Some(text), Some(slot)) = (changed, own_slot()) {
         slot.write(&text);
@@ -133,7 +175,7 @@ pub fn connected() -> Option<Vec<Connected>> {
 fn read(slot: &Slot) -> Option<Connected> {
     for attempt in 0..MOST_LOOKS {
         match slot.look() {
-            Look::Text(text) => return serde_json::from_slice(&text).ok(),
+            Look::Text(text) => return Connected::decoded(&text),
             Look::Changing if attempt % 100 == 99 => sleep(Duration::from_millis(1)),
             Look::Changing => std::hint::spin_loop(),
         }
@@ -166,7 +208,27 @@ impl Connected {
             actor: cut(&self.actor),
             ..self.clone()
         };
-        serde_json::to_vec(&cut).unwrap_or_default()
+        let json = serde_json::to_vec(&cut).unwrap_or_default();
+        [&self.put.encoded(), json.as_slice()].concat()
+    }
+
+    fn decoded(text: &[u8]) -> Option<Self> {
+        let (put, json) = text.split_first_chunk()?;
+        Some(Self { put: Put::decoded(*put), ..serde_json::from_slice(json).ok()? })
+    }
+}
+
+impl Put {
+    const BYTES: usize = 9;
+
+    fn encoded(self) -> [u8; Self::BYTES] {
+        let mut bytes = [u8::from(self.is_local); Self::BYTES];
+        bytes[1..].copy_from_slice(&self.since.to_le_bytes());
+        bytes
+    }
+
+    fn decoded([is_local, since @ ..]: [u8; Self::BYTES]) -> Self {
+        Self { is_local: is_local != 0, since: i64::from_le_bytes(since) }
     }
 }
 
@@ -176,4 +238,4 @@ const LONGEST_TEXT: usize = 200;
 /// So many have room in any case: six bytes each, as JSON writes control characters.
 const LONGEST_SURE_TEXT: usize = 40;
 
-const _: () = assert!(6 * 6 * LONGEST_SURE_TEXT + 400 < size_of::<Slot>());
+const _: () = assert!(6 * 6 * LONGEST_SURE_TEXT + 410 < size_of::<Slot>());

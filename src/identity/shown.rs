@@ -4,12 +4,12 @@ use pg_jwks_core::claims::{ClaimSet, log_text};
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::revocation::Subject;
 
-use super::connected::{self, Connected};
+use super::connected::{self, Connected, Put, Source};
 use super::session::Kept;
 use crate::pg::clock::to_postgres;
 use crate::pg::encoding::server_text;
 use crate::pg::process::{backend_pid, database, is_parallel_worker};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::telemetry::log_claims;
 
 /// Shows the identity in force. `provider` is its issuer, if that is configured.
@@ -19,11 +19,19 @@ pub fn show(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>, setting
     }
     // A parallel worker has the identity of its leader.
     if connected::is_published() && !is_parallel_worker() {
-        connected::publish(kept.identity.serial, of(kept, claims, provider));
+        let (serial, put) = (kept.identity.serial, Put { is_local: kept.is_local, since: kept.since });
+        let source = kept.grounds.map(|grounds| Source {
+            token: grounds.token,
+            settings: settings::generation(),
+            origin: kept.origin,
+        });
+        if !source.is_some_and(|source| connected::publish_again(serial, source, put)) {
+            connected::publish(serial, source, of(kept, claims, provider, put));
+        }
     }
 }
 
-fn of(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>) -> Connected {
+fn of(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>, put: Put) -> Connected {
     let user = claims.text("sub");
     let subject = Subject::of(claims, user, None);
     let tenants = provider.and_then(|provider| provider.tenant_claim.as_ref()).map(|path| claims.identifiers_at(path));
@@ -38,8 +46,7 @@ fn of(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>) -> Connected 
         token_id: own(subject.token_id),
         actor: own(claims.actor()),
         origin: kept.origin.name().into(),
-        is_local: kept.is_local,
-        since: kept.since,
         expires_at: to_postgres(kept.identity.expires),
+        put,
     }
 }

@@ -297,6 +297,10 @@ impl Worker {
                 (document.ok_or("The answer confirms keys that are not there.")?, max_age, validators)
             }
         };
+        if freshness.has_failed() {
+            let (location, failures) = (&tended.source.location, freshness.failures());
+            log!("pg_jwks: keys are had again from {location}, after {failures} failure(s)");
+        }
         freshness.fetched(begun, max_age, &limits);
         match self.shared.publish(id, &document, freshness) {
             Published::Gone => return Ok(()),
@@ -314,8 +318,11 @@ impl Worker {
 
     fn note_failure(&self, id: SlotId, tended: &Tended, mut freshness: Freshness, error: &str, now: Timestamp) {
         count(&counters().fetch_failures);
-        log!("pg_jwks: keys could not be had from {}: {error}", tended.source.location);
         freshness.failed(now);
+        if freshness.is_notable_failure() {
+            let (location, failures) = (&tended.source.location, freshness.failures());
+            log!("pg_jwks: keys could not be had from {location}, {failures} time(s) in a row: {error}");
+        }
         self.shared.note(id, freshness, error);
     }
 }

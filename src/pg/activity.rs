@@ -1,14 +1,30 @@
 //! What `pg_stat_activity` shows of this session.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
+use super::backend_local::BackendLocal;
+
 /// Changes the statement that `pg_stat_activity` shows for this session, which it does until the client sends the next one.
 /// `change` gets the text in place, perhaps without its end, and returns the new length.
+///
+/// What was changed already is not looked at again.
 pub fn rewrite_statement(change: impl FnOnce(&mut [u8]) -> usize) {
     // SAFETY: NULL, or this backend's entry, which only this backend writes.
     let Some(entry) = (unsafe { pg_sys::MyBEEntry.as_ref() }) else { return };
+    if REWRITTEN.get() == Some(entry.st_changecount) {
+        return;
+    }
+    rewrite(entry, change);
+    REWRITTEN.set(Some(entry.st_changecount));
+}
+
+/// The entry's count of changes after it was last rewritten.
+static REWRITTEN: BackendLocal<Cell<Option<i32>>> = BackendLocal::new(Cell::new(None));
+
+fn rewrite(entry: &pg_sys::PgBackendStatus, change: impl FnOnce(&mut [u8]) -> usize) {
     // SAFETY: the text of an entry is a buffer whose last byte is always NUL.
     let shown = unsafe { CStr::from_ptr(entry.st_activity_raw) }.to_bytes();
     let mut text = shown.to_vec();

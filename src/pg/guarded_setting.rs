@@ -124,12 +124,14 @@ impl<G: Guard> GuardedSetting<G> {
 
     /// Calls `assign` while the check hook lets this value pass.
     fn while_pending(&self, value: CString, extra: G::Extra, assign: impl FnOnce(&CStr)) {
-        self.pending.replace(Some((value.clone(), extra)));
+        self.pending.replace(Some((value, extra)));
         // Whatever ends this scope, an error included, nothing passes any more.
         scopeguard::defer! {
             self.pending.replace(None);
         }
-        assign(&value);
+        if let Some((value, _)) = self.pending.borrow().as_ref() {
+            assign(value);
+        }
     }
 
     /// What belongs to a value that may pass.

@@ -92,7 +92,10 @@ fn a_provider_that_is_gone_is_retried_with_pauses_that_grow() {
     let requests = issuer.requests().discovery;
     assert!((2..=3).contains(&requests), "{requests} requests in 3.5 s");
     issuer.set_fault(Fault::None);
+    let mark = CLUSTER.log_mark();
     refresh(&mut app.admin()).expect("a fetch that somebody asks for does not wait");
+    let again = format!("keys are had again from issuer \"{}\", after ", issuer.url());
+    eventually("a line in the log", || CLUSTER.log_since(mark).contains(&again).then_some(()));
     accepted(&mut session, &token(&key, issuer.url()));
 }
 

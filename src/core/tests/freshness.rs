@@ -431,3 +431,19 @@ fn restored_keys_serve_no_longer_than_the_present_settings_allow() {
     assert!(state.serves(before(24 * HOUR), &limits()) && !state.serves(at(24 * HOUR), &limits()));
     assert_eq!(state.expires(&limits()), Some(at(HOUR)));
 }
+
+#[test]
+fn a_source_that_is_gone_for_good_is_worth_fewer_and_fewer_lines() {
+    let mut freshness = Freshness::NEW;
+    assert!(!freshness.is_notable_failure());
+    let mut lines = Vec::new();
+    for failure in 1..=1000 {
+        freshness.failed(Timestamp::from_seconds(failure));
+        if freshness.is_notable_failure() {
+            lines.push(failure);
+        }
+    }
+    assert_eq!(lines, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+    freshness.fetched(Timestamp::from_seconds(1001), None, &limits());
+    assert_eq!((freshness.failures(), freshness.is_notable_failure()), (0, false));
+}

@@ -10,6 +10,7 @@ mod reading;
 mod repeated_token;
 mod report;
 mod server;
+mod statements;
 mod tenants;
 
 use std::env;
@@ -20,10 +21,12 @@ use server::Server;
 
 type Section = (&'static str, fn(&Server) -> Vec<Target>);
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 8] = [
     ("reading", reading::run),
     ("first-tokens", first_tokens::run),
     ("repeated-token", repeated_token::run),
+    ("revocations", statements::with_revocations),
+    ("statements", statements::run),
     ("new-connection", new_connection::run),
     ("tenants", tenants::run),
     ("logins", logins::run),

@@ -183,6 +183,17 @@ impl Freshness {
         self.failures > 0
     }
 
+    /// Failed fetches since the last one that succeeded.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether the last failure is worth a line in the log: the first, the second, the fourth, and so on, so that a source
+    /// that is gone for good does not fill it.
+    pub fn is_notable_failure(&self) -> bool {
+        self.failures.is_power_of_two()
+    }
+
     /// When a fetch was last tried and when the next is, as a full sentence for those who wait for keys.
     pub fn last_and_next_try(&self, now: Timestamp, limits: &Limits, upkeep: Upkeep) -> String {
         let next = match self.due(now, limits, upkeep).since(now) {
