@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 use crate::enforcement::role;
 use crate::identity::verification;
 use crate::pg::clock::now;
-use crate::pg::error;
 use crate::pg::user::may_know_settings;
+use crate::pg::{error, memory};
 use crate::settings;
 use crate::telemetry::activity;
 
@@ -18,6 +18,7 @@ fn jwt_explain(
     token: Option<&[u8]>,
 ) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
     activity::conceal_tokens();
+    memory::require(token.map_or(0, <[u8]>::len));
     let settings = settings::current();
     let role = |claims: &_, provider: &_| role::check(claims, provider, &settings);
     let findings = verification::explained(token.unwrap_or_default(), &settings, now(), role)

@@ -10,7 +10,7 @@ use crate::identity::verification::{self, Verification};
 use crate::identity::{revocation, session};
 use crate::pg::clock::now;
 use crate::pg::jsonb::check_representable;
-use crate::pg::{error, invalidation};
+use crate::pg::{error, invalidation, memory};
 use crate::settings::{self, SessionScope};
 use crate::telemetry::counters::{count, counters};
 use crate::telemetry::{activity, audit};
@@ -22,6 +22,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     let replacement = session::Replacement::begin(is_local);
     let role = role::Change::begin();
     activity::conceal_tokens();
+    memory::require(token.map_or(0, <[u8]>::len));
     let trust = Trust::now();
     let settings = settings::current();
     if !is_local && settings.session_scope == SessionScope::Transaction {

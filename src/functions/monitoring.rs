@@ -8,8 +8,8 @@ use pgrx::prelude::*;
 use crate::identity::connected::connected;
 use crate::pg::clock::{now, to_postgres};
 use crate::pg::encoding::server_encoded;
-use crate::pg::error;
 use crate::pg::process::database;
+use crate::pg::{error, memory};
 use crate::telemetry::counters::{counters, read};
 use crate::{keys, settings};
 
@@ -39,6 +39,7 @@ fn jwks() -> TableIterator<
         name!(problem, Option<String>),
     ),
 > {
+    memory::require(0);
     let rows = keys::key_rows(&settings::current(), now());
     TableIterator::new(rows.into_iter().map(|row| {
         (
@@ -102,6 +103,7 @@ fn jwt_session_list() -> TableIterator<
 /// `auth.jwks_refresh()`.
 #[pg_extern(sql = false)]
 fn jwks_refresh() {
+    memory::require(0);
     if let Err(problem) = keys::refresh(&settings::current(), now()) {
         raise_unavailable(problem);
     }

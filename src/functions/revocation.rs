@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use crate::identity::verification;
 use crate::pg::clock::now;
 use crate::pg::encoding::server_encoded;
-use crate::pg::{error, keyed_table, trigger};
+use crate::pg::{error, keyed_table, memory, trigger};
 use crate::telemetry::counters::counters;
 use crate::telemetry::{activity, audit};
 
@@ -20,6 +20,7 @@ use crate::telemetry::{activity, audit};
 #[pg_extern(sql = false)]
 fn jwt_hash(token: Option<&[u8]>) -> Option<Vec<u8>> {
     activity::conceal_tokens();
+    memory::require(token.map_or(0, <[u8]>::len));
     let token = token?;
     if let Err(rejection) = Unverified::parse(token) {
         error::raise_rejection(rejection);
@@ -42,6 +43,7 @@ fn jwt_logout_verified(
     ),
 > {
     activity::conceal_tokens();
+    memory::require(logout_token.map_or(0, <[u8]>::len));
     let verified = logout_token
         .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
         .and_then(|token| verification::logout(token, now()));

@@ -16,7 +16,7 @@ use super::verification::providers;
 use crate::keys::{self, Held};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::now;
-use crate::pg::transaction;
+use crate::pg::{memory, transaction};
 use crate::settings::{self, Settings};
 
 /// All that identities are judged by but the time, as a number that is another one after each change.
@@ -81,6 +81,7 @@ pub fn judge() {
 #[cold]
 fn judge_again(present: Judged) {
     let Some(kept) = session::in_force() else { return };
+    memory::require(0);
     let settings = settings::current();
     let Some(claims) = RestoredClaims::from_guarded_setting(&session::json()) else {
         unreachable!("the check hook lets verified claims pass only")

@@ -22,7 +22,7 @@ use super::fetch::{Fetched, Outcome};
 use super::location::Location;
 use super::shared::{Shared, shared};
 use super::source::KeySource;
-use crate::pg::clock;
+use crate::pg::{clock, memory};
 use crate::settings;
 use crate::telemetry::counters::{count, counters};
 use tended::Tended;
@@ -88,7 +88,10 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
             worker.settings_read = false;
         }
-        let nap = worker.turn(clock::now());
+        let nap = match memory::is_exhausted(0) {
+            true => NAP,
+            false => worker.turn(clock::now()),
+        };
         // SAFETY: the context lives as long as the process. All that a turn has PostgreSQL allocate in it is log lines,
         // which nobody keeps.
         unsafe { pg_sys::MemoryContextReset(context) };

@@ -18,6 +18,7 @@ use crate::identity::session;
 use crate::identity::verification::{self, Verification};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::now;
+use crate::pg::memory;
 use crate::settings::{self, Settings};
 use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
@@ -49,6 +50,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_validate(
     delegates_mapping: bool,
     authn_id: *mut *mut c_char,
 ) -> bool {
+    memory::require(0);
     // SAFETY: the caller passes NULL or C strings, which live as long as the authentication.
     let text = |text: *const c_char| unsafe { text.as_ref().map_or(c"", |first| CStr::from_ptr(first)) };
     let (issuer, scope) = (text(issuer).to_string_lossy(), text(scope).to_string_lossy());

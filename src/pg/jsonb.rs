@@ -8,6 +8,7 @@ use pgrx::{AnyArray, AnyElement, IntoDatum, PgTryBuilder, direct_function_call_a
 use super::datum::copied;
 use super::encoding::encoding;
 use super::error::raise_not_representable;
+use super::memory;
 
 /// A JSON value that stays until this is dropped, in memory of the backend's.
 pub struct Jsonb(pg_sys::Datum);
@@ -66,6 +67,7 @@ struct Parsed(pg_sys::Datum);
 
 impl Parsed {
     fn new(json: &str) -> Self {
+        memory::require(json.len());
         let Ok(text) = CString::new(json) else { unreachable!("JSON text has no NUL") };
         let argument = Some(pg_sys::Datum::from(text.as_ptr()));
         // PostgreSQL's own message would quote the claims.

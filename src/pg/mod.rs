@@ -12,6 +12,7 @@ pub mod hook;
 pub mod invalidation;
 pub mod jsonb;
 pub mod keyed_table;
+pub mod memory;
 pub mod privilege;
 pub mod process;
 pub mod setting;

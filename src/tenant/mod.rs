@@ -20,6 +20,7 @@ use crate::identity::standing::standing_identity;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_encoded;
 use crate::pg::encoding::utf8;
+use crate::pg::memory;
 use crate::settings::{self, Settings};
 
 use dependencies::Dependencies;
@@ -100,6 +101,7 @@ pub fn current(identity: Identity, dependencies: Option<Dependencies>) -> Option
 }
 
 fn found(identity: Identity) -> Option<Tenant> {
+    memory::require(0);
     let (memberships, subject) = Memberships::of(identity);
     if let Some(chosen) = subject.and_then(choice::of) {
         return memberships.find(&chosen).or_else(|| error::raise_no_longer_member());
@@ -114,6 +116,7 @@ fn found(identity: Identity) -> Option<Tenant> {
 /// Makes `tenant` the current one, for the session or for the transaction; `None` takes the choice back. Raises 42501
 /// if the user is not a member of it, or there is no user.
 pub fn choose(tenant: Option<&[u8]>, is_local: bool) {
+    memory::require(0);
     let Some(tenant) = tenant else {
         return choice::clear(is_local);
     };
