@@ -267,10 +267,11 @@ fn only_leader_knows() -> bool {
     }
 }
 
-/// Whether there is anything to enforce: an identity, or the role that one may have left.
+/// Whether there is anything to enforce: an identity, the role that one may have left, or the time for claims that
+/// PostgREST has left.
 #[inline]
 fn concerns_us() -> bool {
-    session::identity().is_some() || role::are_set()
+    session::identity().is_some() || role::are_set() || settings::trust_request_claims()
 }
 
 /// Takes the role of an identity away that is gone or has expired, before a statement is planned for it.
@@ -330,7 +331,8 @@ impl Extent {
 /// session whose login is past if `pg_jwks.on_expiry` says so.
 fn enforce(extent: Extent) {
     if session::identity().is_none() {
-        if role::settle() && matches!(extent, Extent::Tables | Extent::RestOfTables) {
+        note_statement();
+        if role::are_set() && role::settle() && matches!(extent, Extent::Tables | Extent::RestOfTables) {
             raise_gone();
         }
         return;

@@ -63,6 +63,23 @@ fn request_claims_count_where_they_are_trusted_and_nobody_is_verified() {
     assert_eq!(user(&mut client).as_deref(), Some("Zo\u{eb}"));
 }
 
+/// The default leeway of 30 s is part of it.
+#[test]
+fn request_claims_expire_within_one_message() {
+    let cluster = plain();
+    let mut client = cluster.connect("app", "trusting");
+    for statements in [
+        "SELECT pg_sleep(2.1); SELECT auth.user_id()",
+        "DO $$ BEGIN PERFORM pg_sleep(2.1); PERFORM auth.user_id(); END $$",
+        "DO $$ BEGIN FOR n IN 1..30 LOOP PERFORM pg_sleep(0.1); EXECUTE 'SELECT auth.user_id()'; END LOOP; END $$",
+    ] {
+        request(&mut client, &json!({ "sub": "alice", "exp": pg_test::now() - 28 }).to_string());
+        assert_eq!(user(&mut client).as_deref(), Some("alice"), "{statements}");
+        let error = refused(&mut client, statements);
+        assert_eq!((error.sqlstate.as_str(), error.message.as_str()), ("28000", "JWT has expired"), "{statements}");
+    }
+}
+
 #[test]
 fn parallel_workers_see_request_claims() {
     let cluster = plain();
