@@ -19,6 +19,7 @@ pub mod issuer;
 pub mod keys;
 #[cfg(feature = "drivers")]
 pub mod login;
+pub mod long;
 pub mod node;
 pub mod offline;
 #[cfg(feature = "drivers")]

@@ -55,6 +55,9 @@ pub fn belongs_to_identity() {
 /// Takes away the role of an identity that is gone, and says whether there was one. To be called without identity. The
 /// application's own SET ROLE stays.
 pub fn settle() -> bool {
+    if !are_set() {
+        return false;
+    }
     if !IS_DOUBTFUL.get() {
         OWN.set(current_role());
         return false;

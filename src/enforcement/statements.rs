@@ -330,15 +330,14 @@ impl Extent {
 /// Statements without tables may pass, so that a new token can be presented; the readers refuse for themselves. Ends a
 /// session whose login is past if `pg_jwks.on_expiry` says so.
 fn enforce(extent: Extent) {
+    note_statement();
     if session::identity().is_none() {
-        note_statement();
-        if role::are_set() && role::settle() && matches!(extent, Extent::Tables | Extent::RestOfTables) {
+        if role::settle() && matches!(extent, Extent::Tables | Extent::RestOfTables) {
             raise_gone();
         }
         return;
     }
     role::belongs_to_identity();
-    note_statement();
     judge();
     read_only::enforce();
     let Some(identity) = session::identity().filter(|identity| is_past(*identity)) else { return };

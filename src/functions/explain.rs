@@ -3,13 +3,13 @@
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
+use super::token::receive;
 use crate::enforcement::role;
 use crate::identity::verification;
 use crate::pg::clock::now;
+use crate::pg::error;
 use crate::pg::user::may_know_settings;
-use crate::pg::{error, memory};
 use crate::settings;
-use crate::telemetry::activity;
 
 /// `auth.jwt_explain(token text)`.
 #[pg_extern(sql = false)]
@@ -17,8 +17,7 @@ use crate::telemetry::activity;
 fn jwt_explain(
     token: Option<&[u8]>,
 ) -> TableIterator<'static, (name!(check, String), name!(ok, Option<bool>), name!(detail, Option<String>))> {
-    activity::conceal_tokens();
-    memory::require(token.map_or(0, <[u8]>::len));
+    receive(token);
     let settings = settings::current();
     let role = |claims: &_, provider: &_| role::check(claims, provider, &settings);
     let findings = verification::explained(token.unwrap_or_default(), &settings, now(), role)

@@ -4,16 +4,17 @@ use pg_jwks_core::jose::presented::Presented;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pgrx::prelude::*;
 
+use super::token::receive;
 use crate::enforcement::{read_only, role};
 use crate::identity::judgement::{self, Trust};
 use crate::identity::verification::{self, Verification};
 use crate::identity::{revocation, session};
 use crate::pg::clock::now;
 use crate::pg::jsonb::check_representable;
-use crate::pg::{error, invalidation, memory};
+use crate::pg::{error, invalidation};
 use crate::settings::{self, SessionScope};
+use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
-use crate::telemetry::{activity, audit};
 
 /// `auth.jwt_session_init(token text, is_local boolean)`. Not STRICT: NULL must fail closed like any other bad token.
 #[pg_extern(sql = false)]
@@ -21,8 +22,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     let is_local = is_local.unwrap_or(false);
     let replacement = session::Replacement::begin(is_local);
     let role = role::Change::begin();
-    activity::conceal_tokens();
-    memory::require(token.map_or(0, <[u8]>::len));
+    receive(token);
     let trust = Trust::now();
     let settings = settings::current();
     if !is_local && settings.session_scope == SessionScope::Transaction {

@@ -8,3 +8,4 @@ mod monitoring;
 mod readers;
 mod revocation;
 mod tenants;
+mod token;

@@ -9,18 +9,18 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;
 
+use super::token::receive;
 use crate::identity::verification;
 use crate::pg::clock::now;
 use crate::pg::encoding::server_encoded;
-use crate::pg::{error, keyed_table, memory, trigger};
+use crate::pg::{error, keyed_table, trigger};
+use crate::telemetry::audit;
 use crate::telemetry::counters::counters;
-use crate::telemetry::{activity, audit};
 
 /// `auth.jwt_hash(token text)`. Raises 22023 for a text that is no JWT: what is revoked by mistake protects nobody.
 #[pg_extern(sql = false)]
 fn jwt_hash(token: Option<&[u8]>) -> Option<Vec<u8>> {
-    activity::conceal_tokens();
-    memory::require(token.map_or(0, <[u8]>::len));
+    receive(token);
     let token = token?;
     if let Err(rejection) = Unverified::parse(token) {
         error::raise_rejection(rejection);
@@ -42,8 +42,7 @@ fn jwt_logout_verified(
         name!(token_hash, Vec<u8>),
     ),
 > {
-    activity::conceal_tokens();
-    memory::require(logout_token.map_or(0, <[u8]>::len));
+    receive(logout_token);
     let verified = logout_token
         .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
         .and_then(|token| verification::logout(token, now()));

@@ -11,7 +11,7 @@ use pg_jwks_core::cache::published::{Look, Published};
 use pg_jwks_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::session::Origin;
+use super::origin::Origin;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::process::{self, process_number};
 use crate::pg::shared_memory::{self, Area};
@@ -140,16 +140,14 @@ pub fn publish_again(serial: u64, source: Source, put: Put) -> bool {
 
 /// The identity in force has this tenant, as the membership table says.
 pub fn note_tenant(serial: u64, tenant: &str) {
-    let changed = OWN.with_borrow_mut(|own| {
-        let own = own.as_mut().filter(|own| own.serial == serial && own.connected.tenant.as_deref() != Some(tenant))?;
+    OWN.with_borrow_mut(|own| {
+        let is_new = |own: &&mut Own| own.serial == serial && own.connected.tenant.as_deref() != Some(tenant);
+        let (Some(own), Some(slot)) = (own.as_mut().filter(is_new), own_slot()) else { return };
         own.connected.tenant = Some(tenant.into());
         own.source = None;
         own.encoded = own.connected.encoded();
-        Some(own.encoded.clone())
+        slot.write(&own.encoded);
     });
-    if let (Some(text), Some(slot)) = (changed, own_slot()) {
-        slot.write(&text);
-    }
 }
 
 /// The identity of this serial is in force now, or none: what was published of another is taken back. Allocates nothing.

@@ -4,6 +4,7 @@ pub mod claim_settings;
 pub mod connected;
 pub mod derived;
 pub mod judgement;
+mod origin;
 mod request_claims;
 pub mod revocation;
 pub mod session;

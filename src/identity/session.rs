@@ -22,7 +22,7 @@ use setting::{IDENTITIES, SETTING, setting_value};
 #[cfg(feature = "pg18")]
 pub use login_identity::{has_login, log_in, restore_login};
 pub use refusal::{forget as forget_refusal, is_refused};
-pub use setting::{Grounds, Identity, Kept, Origin, SETTING_NAME, next_serial};
+pub use setting::{Grounds, Identity, Kept, SETTING_NAME, next_serial};
 
 /// Defines the setting.
 pub fn define() {

@@ -122,10 +122,10 @@ impl Keys for KeysInForce<'_> {
     }
 
     fn last_and_next_look(&mut self, provider: &Provider) -> Option<String> {
-        let source = match provider.source {
-            Source::Inline(_) => return None,
-            _ => KeySource::of(provider, self.settings).ok()?,
-        };
+        if matches!(provider.source, Source::Inline(_)) {
+            return None;
+        }
+        let source = KeySource::of(provider, self.settings).ok()?;
         let standing = self.store.standing(&source, self.now).ok()?;
         standing.freshness.last_and_next_look(clock::now(), &source.limits())
     }

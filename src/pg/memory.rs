@@ -53,12 +53,8 @@ unsafe impl GlobalAlloc for Reserved {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is that of these functions; a block of the reserve has so many bytes.
         unsafe {
-            let block = system(|| System.alloc_zeroed(layout));
-            if !block.is_null() {
-                return block;
-            }
-            let block = or_reserve(block, layout);
-            if !block.is_null() {
+            let block = or_reserve(system(|| System.alloc_zeroed(layout)), layout);
+            if is_of_reserve(block) {
                 ptr::write_bytes(block, 0, layout.size());
             }
             block

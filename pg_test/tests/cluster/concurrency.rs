@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pg_test::app::App;
 use pg_test::backend::anonymous_kib;
 use pg_test::login::{accepted, init, token};
-use pg_test::{Alg, Issuer, SigningKey};
+use pg_test::{Alg, Issuer, SigningKey, long};
 
 use crate::server::{preloaded, started, worker_pid};
 
@@ -35,8 +35,7 @@ struct Rotation {
 }
 
 fn duration() -> Duration {
-    let long = std::env::var_os("PG_JWKS_LONG").is_some_and(|value| value == "1");
-    Duration::from_secs(if long { 60 } else { 20 })
+    Duration::from_secs(if long::is_asked_for() { 60 } else { 20 })
 }
 
 fn rotate(issuer: &Issuer, rotation: &Mutex<Rotation>, serial: usize) {

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pg_test::cluster::PgBouncer;
+use pg_test::long;
 use postgres::Client;
 use postgres::types::Type;
 use uuid::Uuid;
@@ -17,8 +18,7 @@ const CLIENTS: u64 = 20;
 const CONNECTIONS: u32 = 4;
 
 fn duration() -> Duration {
-    let long = std::env::var_os("PG_JWKS_LONG").is_some_and(|value| value == "1");
-    Duration::from_secs(if long { 60 } else { 15 })
+    Duration::from_secs(if long::is_asked_for() { 60 } else { 15 })
 }
 
 const SCHEMA: &str = "

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pg_test::pg_error;
+use pg_test::{long, pg_error};
 use postgres::Client;
 
 use crate::server::*;
@@ -109,7 +109,6 @@ fn revoke_and_reinstate(mut admin: Client, users: &[User], end: Instant) {
 
 #[test]
 fn no_statement_that_begins_after_the_commit_reads_with_a_revoked_identity() {
-    let long = std::env::var_os("PG_JWKS_LONG").is_some_and(|value| value == "1");
     let database = Database::new("storm");
     let users: Vec<_> =
         (0..USERS).map(|number| User { name: format!("user{number}"), phase: AtomicU64::new(ACCEPTED) }).collect();
@@ -125,7 +124,7 @@ fn no_statement_that_begins_after_the_commit_reads_with_a_revoked_identity() {
                 scope.spawn(move || reader(session, user, stop))
             })
             .collect();
-        let end = Instant::now() + Duration::from_secs(if long { 60 } else { 5 });
+        let end = Instant::now() + Duration::from_secs(if long::is_asked_for() { 60 } else { 5 });
         revoke_and_reinstate(database.superuser(), &users, end);
         stop.store(true, Ordering::Relaxed);
         readers.into_iter().map(|reader| reader.join().expect("a reader")).collect()

@@ -36,13 +36,14 @@ pub fn app(settings: &[(&str, &str)]) -> App<'static> {
 }
 
 /// Good claims with these instead; null ones are left out.
-fn with(changes: Value) -> Value {
+pub fn with(changes: Value) -> Value {
     let mut claims = claims_with(ISS, "alice", &changes);
     claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
     claims
 }
 
-fn signed(changes: Value) -> String {
+/// A token of such claims.
+pub fn signed(changes: Value) -> String {
     KEY.sign(&with(changes))
 }
 

@@ -2,10 +2,10 @@
 
 use pg_test::app::{App, NOT_PRELOADED};
 use pg_test::keys::base64url;
-use pg_test::{Alg, Fault, Issuer, SigningKey, claims_with, jwks, now};
-use serde_json::{Value, json};
+use pg_test::{Alg, Fault, Issuer, SigningKey, jwks, now};
+use serde_json::json;
 
-use crate::cases::{ISS, KEY, app};
+use crate::cases::{ISS, KEY, app, signed, with};
 
 /// What is said of the first check that fails: its name, and the detail.
 fn said(app: &App, token: &str) -> (String, String) {
@@ -13,16 +13,6 @@ fn said(app: &App, token: &str) -> (String, String) {
                  WHERE NOT ok ORDER BY n LIMIT 1";
     let row = app.connect().query_opt(query, &[&token]).expect("jwt_explain").expect("a check that fails");
     (row.get(0), row.get(1))
-}
-
-fn claims(changes: Value) -> Value {
-    let mut claims = claims_with(ISS, "alice", &changes);
-    claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
-    claims
-}
-
-fn signed(changes: Value) -> String {
-    KEY.sign(&claims(changes))
 }
 
 /// A mistake: its name, who is asked about which token, the check that fails, and words of what is said.
@@ -81,23 +71,23 @@ fn in_keys() -> Vec<Mistake> {
     jwk["use"] = "enc".into();
     let with_unusable = json!({ "keys": [KEY.public_jwk(), jwk] }).to_string();
     let rotated = std::mem::replace(&mut unusable, SigningKey::generate(Alg::Es256, "next"));
-    let next = unusable.sign(&claims(json!({})));
+    let next = unusable.sign(&with(json!({})));
     let several: Vec<_> = (0..2).map(|n| SigningKey::generate(Alg::Es256, &format!("k{n}"))).collect();
-    let without_kid = KEY.sign_with(&json!({ "alg": "ES256" }), &claims(json!({})));
+    let without_kid = KEY.sign_with(&json!({ "alg": "ES256" }), &with(json!({})));
     let of_several = jwks(&several.iter().collect::<Vec<_>>()).to_string();
     vec![
-        ("HS256 that is not listed", app(&[]), secret.sign(&claims(json!({}))), "algorithm", "\"HS256\""),
+        ("HS256 that is not listed", app(&[]), secret.sign(&with(json!({}))), "algorithm", "\"HS256\""),
         (
             "the secret itself as k",
             app(&[("allowed_algorithms", "HS256"), ("jwks", &raw)]),
-            secret.sign(&claims(json!({}))),
+            secret.sign(&with(json!({}))),
             "signature",
             "\"k\" must be the base64url of the secret",
         ),
         (
             "a key for encryption",
             app(&[("jwks", &with_unusable)]),
-            rotated.sign(&claims(json!({}))),
+            rotated.sign(&with(json!({}))),
             "key",
             "\"use\" is not \"sig\"",
         ),
@@ -129,7 +119,7 @@ fn a_discovery_document_of_another_issuer_is_named_with_both() {
     issuer.publish(&[&KEY]);
     issuer.set_fault_on(pg_test::Document::Discovery, Fault::WrongIssuer);
     let app = App::of(&NOT_PRELOADED, &issuer, &[]);
-    let (check, detail) = said(&app, &KEY.sign(&claims(json!({ "iss": issuer.url() }))));
+    let (check, detail) = said(&app, &KEY.sign(&with(json!({ "iss": issuer.url() }))));
     assert_eq!(check, "key", "{detail}");
     let both = format!("of issuer \"https://other-issuer.example\", not of \"{}\".", issuer.url());
     assert!(detail.contains(&both), "{detail}");

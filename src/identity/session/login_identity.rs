@@ -11,7 +11,8 @@ use pg_jwks_core::digest::Digest;
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 
-use super::setting::{IDENTITIES, Kept, Origin, SETTING, next_serial, setting_value};
+use super::setting::{IDENTITIES, Kept, SETTING, next_serial, setting_value};
+use crate::identity::origin::Origin;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::guarded_setting::ResetValue;
 use crate::pg::transaction::{self, Event, current_subtransaction};

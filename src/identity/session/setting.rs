@@ -11,6 +11,7 @@ use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys::TimestampTz;
 
 use crate::identity::connected;
+use crate::identity::origin::Origin;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::clock::present_moment;
 use crate::pg::guarded_setting::{Guard, GuardedSetting};
@@ -34,32 +35,6 @@ pub struct Grounds {
     pub evidence: Evidence,
     /// The token's digest.
     pub token: Digest,
-}
-
-/// How a session has come by its identity.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// By `auth.jwt_session_init`.
-    Init,
-    /// By logging in with an OAuth token.
-    #[cfg(feature = "pg18")]
-    OAuth,
-}
-
-impl Origin {
-    /// The name that `auth.jwt_sessions` shows.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Init => "init",
-            #[cfg(feature = "pg18")]
-            Self::OAuth => "oauth",
-        }
-    }
-
-    /// Whether it is that of a login, to which the session returns.
-    pub fn is_login(self) -> bool {
-        self != Self::Init
-    }
 }
 
 /// What is known of an identity beside its claims. PostgreSQL keeps it with them.

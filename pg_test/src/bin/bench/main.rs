@@ -25,7 +25,7 @@ const SECTIONS: [Section; 8] = [
     ("reading", reading::run),
     ("first-tokens", first_tokens::run),
     ("repeated-token", repeated_token::run),
-    ("revocations", statements::with_revocations),
+    ("revocations", repeated_token::with_revocations),
     ("statements", statements::run),
     ("new-connection", new_connection::run),
     ("tenants", tenants::run),

@@ -71,7 +71,8 @@ impl ProcessorClock {
     }
 }
 
-fn median(mut times: Vec<Nanoseconds>) -> Nanoseconds {
+/// The middle one, or the mean of the two in the middle.
+pub fn median(mut times: Vec<Nanoseconds>) -> Nanoseconds {
     times.sort_by(Nanoseconds::total_cmp);
     let middle = times.len() / 2;
     match times.len() % 2 {

@@ -2,12 +2,17 @@
 
 use postgres::{Client, Statement};
 
-use crate::measure::{medians, time};
+use crate::measure::{median, medians, time};
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::Server;
 
 const CALLS: i32 = 500;
 const ROUNDS: usize = 31;
+
+/// Entries that mean other tokens, and how often they come and go.
+const REVOCATIONS: u32 = 100_000;
+const TURNS: usize = 5;
+const ROUNDS_OF_A_TURN: usize = 7;
 
 /// The two rivals, for the session, for the transaction, and many times in one statement.
 const SESSION: [&str; 2] = ["SELECT set_config('app.token', $1, false)", "SELECT auth.jwt_session_init($1)"];
@@ -38,6 +43,35 @@ pub fn run(server: &Server) -> Vec<Target> {
         over_unix_socket,
         1.3,
     )]
+}
+
+/// The same beside a table of revocations that mean others.
+pub fn with_revocations(server: &Server) -> Vec<Target> {
+    let token = server.token(0);
+    let mut client = server.over_unix_socket();
+    let mut admin = server.superuser();
+    let statement = client.prepare(SESSION[1]).expect("a good statement");
+    let mut turn = || {
+        let [time] = medians(ROUNDS_OF_A_TURN, [()], |()| time(|| round_trips(&mut client, &statement, &token)));
+        time / f64::from(CALLS)
+    };
+    let fill = format!(
+        "INSERT INTO auth.revocations (subject, issued_before)
+         SELECT 'gone' || n, now() FROM generate_series(1, {REVOCATIONS}) n"
+    );
+    let [mut none, mut many] = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
+        none.push(turn());
+        admin.batch_execute(&fill).expect("revocations");
+        many.push(turn());
+        admin.batch_execute("TRUNCATE auth.revocations").expect("no revocations");
+    }
+    let [none, many] = [none, many].map(median);
+    let title = format!("A repeated token over a Unix socket, with {REVOCATIONS} revocations of others");
+    let mut table = Table::new(title, &["", "none", "many", "ratio"]);
+    table.line(["round trip".into(), duration(none), duration(many), ratio(many / none)]);
+    table.print();
+    vec![Target::new("a repeated token with 100,000 revocations, to one with none", many / none, 1.3)]
 }
 
 type Batch = fn(&mut Client, &Statement, &str);

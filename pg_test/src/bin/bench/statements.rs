@@ -3,7 +3,7 @@
 use pg_test::Cluster;
 use postgres::{Client, Statement};
 
-use crate::measure::{ProcessorClock, medians};
+use crate::measure::{ProcessorClock, median, medians};
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::Server;
 
@@ -11,7 +11,6 @@ const STATEMENTS: u32 = 2_000;
 const ROUNDS: usize = 9;
 /// Two processes that do the same differ by several percent, as their memory lies, so there are several of each kind.
 const SESSIONS: usize = 9;
-const REVOCATIONS: u32 = 100_000;
 
 /// One statement on one server.
 struct Case {
@@ -29,11 +28,8 @@ pub fn run(server: &Server) -> Vec<Target> {
     for (label, query) in
         [("SELECT 1", "SELECT 1"), ("a read by primary key", "SELECT value FROM entry WHERE id = 4711")]
     {
-        let mut sessions: Vec<_> = (0..SESSIONS).map(|_| measure(server, &without, query)).collect();
-        let mut middle = |figure: fn(&[f64; 3]) -> f64| {
-            sessions.sort_by(|one, other| figure(one).total_cmp(&figure(other)));
-            figure(&sessions[SESSIONS / 2])
-        };
+        let sessions: Vec<_> = (0..SESSIONS).map(|_| measure(server, &without, query)).collect();
+        let middle = |figure: fn(&[f64; 3]) -> f64| median(sessions.iter().map(figure).collect());
         let [plain, nobody, user] = [middle(|times| times[0]), middle(|times| times[1]), middle(|times| times[2])];
         let [nobody_ratio, user_ratio] = [middle(|times| times[1] / times[0]), middle(|times| times[2] / times[0])];
         table.line([
@@ -82,44 +78,4 @@ fn measure(server: &Server, without: &Cluster, query: &str) -> [f64; 3] {
         })
     });
     times.map(|time| time / f64::from(STATEMENTS))
-}
-
-/// A repeated token beside a table of revocations that mean others.
-pub fn with_revocations(server: &Server) -> Vec<Target> {
-    const CALLS: i32 = 500;
-    let mut client = server.over_unix_socket();
-    let token = server.token(0);
-    let statement = client.prepare("SELECT auth.jwt_session_init($1)").expect("a good statement");
-    let mut rounds = |rounds: usize| {
-        let [time] = medians(rounds, [()], |()| {
-            crate::measure::time(|| {
-                for _ in 0..CALLS {
-                    client.execute(&statement, &[&token]).expect("a good token");
-                }
-            })
-        });
-        time / f64::from(CALLS)
-    };
-    let fill = format!(
-        "INSERT INTO auth.revocations (subject, issued_before) SELECT 'gone' || n, now() FROM generate_series(1, {REVOCATIONS}) n"
-    );
-    let mut admin = server.superuser();
-    let [mut none, mut many] = [Vec::new(), Vec::new()];
-    for _ in 0..5 {
-        none.push(rounds(7));
-        admin.batch_execute(&fill).expect("revocations");
-        many.push(rounds(7));
-        admin.batch_execute("TRUNCATE auth.revocations").expect("no revocations");
-    }
-    let [none, many] = [none, many].map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    });
-    let mut table = Table::new(
-        format!("A repeated token over a Unix socket, with {REVOCATIONS} revocations of others"),
-        &["", "none", "many", "ratio"],
-    );
-    table.line(["round trip".into(), duration(none), duration(many), ratio(many / none)]);
-    table.print();
-    vec![Target::new("a repeated token with 100,000 revocations, to one with none", many / none, 1.3)]
 }

@@ -9,7 +9,7 @@ mod step;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
-use pg_test::pg_error;
+use pg_test::{long, pg_error};
 use postgres::Client;
 
 use crate::server::*;
@@ -74,8 +74,7 @@ fn the_identity_is_what_a_reference_model_says() {
     let mut client = server().connect("app", with_roles("model"));
     // Before the library is loaded, PostgreSQL takes any value of the setting; `forgery` has what becomes of it.
     run(&mut client, "SELECT auth.init()");
-    let long = std::env::var_os("PG_JWKS_LONG").is_some_and(|value| value == "1");
-    for _ in 0..if long { 100 * STEPS } else { STEPS } {
+    for _ in 0..if long::is_asked_for() { 100 * STEPS } else { STEPS } {
         let step = next_step(&mut random, &reference);
         walk.push(format!("{step:?}"));
         if reference.identity().is_ok_and(|sub| sub.is_some()) && reference.savepoints().len() > 1 {

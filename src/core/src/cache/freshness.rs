@@ -129,7 +129,12 @@ impl Freshness {
 
     /// Whether a token whose key is unknown may cause a fetch now: not within the cooldown.
     pub fn may_fetch_for_unknown_key(&self, now: Timestamp, limits: &Limits) -> bool {
-        self.missed.is_none_or(|missed| now < missed || now >= missed + limits.cooldown)
+        self.rest_of_cooldown(now, limits).is_none()
+    }
+
+    fn rest_of_cooldown(&self, now: Timestamp, limits: &Limits) -> Option<Span> {
+        let missed = self.missed.filter(|missed| (*missed..*missed + limits.cooldown).contains(&now))?;
+        Some((missed + limits.cooldown).since(now))
     }
 
     /// A token whose key is unknown caused a fetch, which starts the cooldown.
@@ -197,7 +202,7 @@ impl Freshness {
     /// When a fetch was last tried and when the next is, as a full sentence for those who wait for keys.
     pub fn last_and_next_try(&self, now: Timestamp, limits: &Limits, upkeep: Upkeep) -> String {
         let next = match self.due(now, limits, upkeep).since(now) {
-            wait if wait > Span::ZERO => format!("the next is in {wait} at the latest", wait = wait.in_whole_seconds()),
+            wait if wait > Span::ZERO => format!("the next is in {} at the latest", wait.in_whole_seconds()),
             _ => match upkeep {
                 Upkeep::OnUse => "the next is made with the next token".to_owned(),
                 Upkeep::Unasked => "the next is due now".to_owned(),
@@ -212,11 +217,11 @@ impl Freshness {
     /// How old the keys are and when the issuer is asked again for a key that is not among them, as a full sentence.
     pub fn last_and_next_look(&self, now: Timestamp, limits: &Limits) -> Option<String> {
         let age = now.since(self.fetched?).max(Span::ZERO);
-        let next = match self.missed.map(|missed| (missed + limits.cooldown).since(now)) {
-            Some(wait) if wait > Span::ZERO && wait <= limits.cooldown => {
+        let next = match self.rest_of_cooldown(now, limits) {
+            Some(wait) => {
                 format!("the issuer is asked again for unknown keys in {} at the earliest", wait.in_whole_seconds())
             }
-            _ => "the issuer is asked again at the next unknown key".to_owned(),
+            None => "the issuer is asked again at the next unknown key".to_owned(),
         };
         Some(format!("Its keys are {age} old; {next}."))
     }

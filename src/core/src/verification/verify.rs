@@ -202,28 +202,26 @@ impl Unverified<'_> {
         keys: &mut dyn Keys,
     ) -> Result<(Arc<KeySet>, Digest), Rejection> {
         let kid = self.header.kid.as_deref();
-        let current = keys.current(provider)?;
-        let candidates = current.candidates(kid, algorithm);
-        let signed = self.signed_by(&candidates, algorithm);
+        let mut set = keys.current(provider)?;
+        let candidates = set.candidates(kid, algorithm);
         // A key without a name can have been replaced unnoticed.
-        let replaceable = matches!(candidates, Candidates::Unnamed(_)) && !kid.is_some_and(|kid| current.knows(kid));
+        let replaceable = matches!(candidates, Candidates::Unnamed(_)) && !kid.is_some_and(|kid| set.knows(kid));
+        let mut signed = self.signed_by(&candidates, algorithm).map(|key| *key.digest());
         if signed.is_err()
             && replaceable
             && let Some(newer) = keys.newer(provider)?
         {
-            let candidates = newer.candidates(kid, algorithm);
-            let key = *self
-                .signed_by(&candidates, algorithm)
-                .map_err(|error| self.told_why(error, &newer, keys.last_and_next_look(provider)))?
-                .digest();
-            return Ok((newer, key));
+            signed = self.signed_by(&newer.candidates(kid, algorithm), algorithm).map(|key| *key.digest());
+            set = newer;
         }
-        let key = *signed.map_err(|error| self.told_why(error, &current, keys.last_and_next_look(provider)))?.digest();
-        Ok((current, key))
+        match signed {
+            Ok(key) => Ok((set, key)),
+            Err(rejection) => Err(self.told_why(rejection, &set, || keys.last_and_next_look(provider))),
+        }
     }
 
     /// A rejection with what the key set has of the token's key, but cannot use, or else with when keys are looked for.
-    fn told_why(&self, rejection: Rejection, keys: &KeySet, looks: Option<String>) -> Rejection {
+    fn told_why(&self, rejection: Rejection, keys: &KeySet, looks: impl FnOnce() -> Option<String>) -> Rejection {
         if rejection.reason != Reason::KeyUnknown {
             return rejection;
         }
@@ -238,7 +236,7 @@ impl Unverified<'_> {
                 key.key_type().kty(),
                 key.algorithm().map(|own| format!(", for {} alone", own.name())).unwrap_or_default()
             )),
-            None => rejection.or_hint(looks.as_deref()),
+            None => rejection.or_hint(looks().as_deref()),
         }
     }
 
