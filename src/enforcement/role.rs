@@ -81,7 +81,7 @@ fn ended(event: Event) {
     match event {
         Event::Committed if !IS_DOUBTFUL.get() => OWN.set(current_role()),
         Event::Committed | Event::RolledBack | Event::SubRolledBack { .. } => {}
-        Event::SubCommitted { .. } | Event::Underway => return,
+        Event::SubCommitted { .. } => return,
     }
     IS_DOUBTFUL.set(true);
 }

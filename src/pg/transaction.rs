@@ -1,10 +1,13 @@
 //! The transaction in progress, and the ends of transactions and subtransactions.
 
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
-use std::mem;
+use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::SubTransactionId;
+
+use super::backend_local::BackendLocal;
 
 unsafe extern "C-unwind" {
     // Without pgrx's guard, which these would not need: they return a variable.
@@ -31,20 +34,26 @@ pub enum Event {
         /// The subtransaction.
         ended: SubTransactionId,
     },
-    /// A subtransaction begins, or one of the two is about to be committed.
-    Underway,
 }
 
 /// Is told of an event. It must not raise, panic or allocate.
 pub type Listener = fn(Event);
 
-/// Tells `listener` of all events of this backend, from now on.
+/// Who is told, in the order in which they began to listen.
+static LISTENERS: BackendLocal<RefCell<Vec<Listener>>> = BackendLocal::new(RefCell::new(Vec::new()));
+
+/// Tells `listener` of all events of this backend, from now on. Not to be called by a listener.
 pub fn listen(listener: Listener) {
-    let listener = listener as *const () as *mut c_void;
-    // SAFETY: the callbacks take for a listener what is passed here, and neither raise nor unwind.
-    unsafe {
-        pg_sys::RegisterXactCallback(Some(transaction_event), listener);
-        pg_sys::RegisterSubXactCallback(Some(subtransaction_event), listener);
+    let is_first = LISTENERS.with_borrow_mut(|listeners| {
+        listeners.push(listener);
+        listeners.len() == 1
+    });
+    if is_first {
+        // SAFETY: the callbacks neither raise nor unwind, as no listener does.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(transaction_event), null_mut());
+            pg_sys::RegisterSubXactCallback(Some(subtransaction_event), null_mut());
+        }
     }
 }
 
@@ -66,54 +75,40 @@ pub fn make_read_only() {
 }
 
 /// The innermost subtransaction in progress; without one, that of the transaction itself.
-#[cfg(feature = "pg18")]
 pub fn current_subtransaction() -> SubTransactionId {
     // SAFETY: reads a variable.
     unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
 
-/// # Safety
-///
-/// The pointer must be one that [`listen`] passed to PostgreSQL.
-unsafe fn tell(listener: *mut c_void, event: Event) {
-    // SAFETY: `listen` made the pointer from a function of this type.
-    let listener = unsafe { mem::transmute::<*mut c_void, Listener>(listener) };
-    listener(event);
+fn tell(event: Event) {
+    LISTENERS.with_borrow(|listeners| listeners.iter().for_each(|listener| listener(event)));
 }
 
-/// # Safety
-///
-/// PostgreSQL must call this as [`listen`] asked for.
-unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, listener: *mut c_void) {
+extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::{
         XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PARALLEL_ABORT, XACT_EVENT_PARALLEL_COMMIT, XACT_EVENT_PREPARE,
     };
-    let event = match event {
-        XACT_EVENT_COMMIT | XACT_EVENT_PARALLEL_COMMIT | XACT_EVENT_PREPARE => Event::Committed,
-        XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => Event::RolledBack,
-        _ => Event::Underway,
-    };
-    // SAFETY: PostgreSQL hands back what it was registered with.
-    unsafe { tell(listener, event) };
+    match event {
+        XACT_EVENT_COMMIT | XACT_EVENT_PARALLEL_COMMIT | XACT_EVENT_PREPARE => tell(Event::Committed),
+        XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => tell(Event::RolledBack),
+        // It is about to be committed, and may still fail.
+        _ => {}
+    }
 }
 
-/// # Safety
-///
-/// PostgreSQL must call this as [`listen`] asked for.
-unsafe extern "C-unwind" fn subtransaction_event(
+extern "C-unwind" fn subtransaction_event(
     event: pg_sys::SubXactEvent::Type,
     ended: SubTransactionId,
     parent: SubTransactionId,
-    listener: *mut c_void,
+    _: *mut c_void,
 ) {
     use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
-    let event = match event {
-        SUBXACT_EVENT_COMMIT_SUB => Event::SubCommitted { ended, parent },
-        SUBXACT_EVENT_ABORT_SUB => Event::SubRolledBack { ended },
-        _ => Event::Underway,
-    };
-    // SAFETY: PostgreSQL hands back what it was registered with.
-    unsafe { tell(listener, event) };
+    match event {
+        SUBXACT_EVENT_COMMIT_SUB => tell(Event::SubCommitted { ended, parent }),
+        SUBXACT_EVENT_ABORT_SUB => tell(Event::SubRolledBack { ended }),
+        // It begins, or is about to be committed, and may still fail.
+        _ => {}
+    }
 }
 
 /// Something to do when PostgreSQL lets go of the memory of the transaction or subtransaction in progress, which comes

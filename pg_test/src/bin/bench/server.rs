@@ -1,6 +1,5 @@
 //! The server and the issuer that everything is measured on.
 
-use pg_test::cluster::Options;
 use pg_test::{Alg, Cluster, Issuer, SigningKey, claims};
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};
@@ -28,11 +27,6 @@ impl Server {
     /// Another server that trusts the same issuer and loads the extension's library only when it is needed.
     pub fn not_preloaded(&self) -> Cluster {
         cluster(&self.issuer, "")
-    }
-
-    /// A server of the same settings that never loads the library.
-    pub fn without_library(&self) -> Cluster {
-        plain_options().start()
     }
 
     /// The server itself.
@@ -98,19 +92,11 @@ impl Server {
 }
 
 fn cluster(issuer: &Issuer, preload: &str) -> Cluster {
-    let cluster = plain_options()
+    let cluster = Cluster::options()
         .setting("shared_preload_libraries", preload)
         .setting("pg_jwks.issuer", issuer.url())
         .setting("pg_jwks.audience", "app")
         .setting("pg_jwks.allow_insecure_http", "on")
-        .start();
-    cluster.client().batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
-    cluster
-}
-
-/// What the measured servers have in common.
-fn plain_options() -> Options {
-    Cluster::options()
         .setting("jit", "off")
         .setting("max_parallel_workers_per_gather", "0")
         // A sequential scan keeps a table in the buffers only where it is smaller than a quarter of them.
@@ -118,4 +104,7 @@ fn plain_options() -> Options {
         .setting("synchronize_seqscans", "off")
         .setting("autovacuum", "off")
         .setting("max_wal_size", "8GB")
+        .start();
+    cluster.client().batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
+    cluster
 }

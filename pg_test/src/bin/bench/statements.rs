@@ -1,37 +1,37 @@
-//! What each statement costs beside the same server without the library: what the hooks do.
+//! What each statement costs beside the same session before the library was loaded: what the hooks do.
+//!
+//! Two processes that do the same differ by several percent, as their memory lies, so a session is compared with itself. A
+//! session also becomes faster or slower as it grows older: sessions that never load the library say by how much.
+
+use std::iter::repeat_with;
 
 use pg_test::Cluster;
 use postgres::{Client, Statement};
 
-use crate::measure::{ProcessorClock, median, medians};
+use crate::measure::{Nanoseconds, ProcessorClock, median};
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::Server;
 
 const STATEMENTS: u32 = 2_000;
 const ROUNDS: usize = 9;
-/// Two processes that do the same differ by several percent, as their memory lies, so there are several of each kind.
-const SESSIONS: usize = 9;
+const SESSIONS: usize = 15;
 
-/// One statement on one server.
-struct Case {
-    client: Client,
-    statement: Statement,
-    clock: ProcessorClock,
-}
-
-/// Short statements without the library, with it, and with an identity.
+/// Short statements before the library is loaded, after, and with an identity.
 pub fn run(server: &Server) -> Vec<Target> {
-    let without = server.without_library();
-    let title = "A statement: the server's processor time, beside the same server without the library";
+    let cluster = server.not_preloaded();
+    let title = "A statement: the server's processor time, beside the same session before the library was loaded";
     let mut table = Table::new(title, &["", "without", "no identity", "to without", "identity", "to without"]);
     let mut targets = Vec::new();
     for (label, query) in
         [("SELECT 1", "SELECT 1"), ("a read by primary key", "SELECT value FROM entry WHERE id = 4711")]
     {
-        let sessions: Vec<_> = (0..SESSIONS).map(|_| measure(server, &without, query)).collect();
-        let middle = |figure: fn(&[f64; 3]) -> f64| median(sessions.iter().map(figure).collect());
-        let [plain, nobody, user] = [middle(|times| times[0]), middle(|times| times[1]), middle(|times| times[2])];
-        let [nobody_ratio, user_ratio] = [middle(|times| times[1] / times[0]), middle(|times| times[2] / times[0])];
+        let pairs: Vec<_> = (0..SESSIONS)
+            .map(|_| [Life::Plain, Life::Loading(server)].map(|life| measure(&cluster, life, query)))
+            .collect();
+        let middle = |figure: fn(&[[Nanoseconds; 3]; 2]) -> f64| median(pairs.iter().map(figure).collect());
+        let [plain, nobody, user] = [middle(|[_, own]| own[0]), middle(|[_, own]| own[1]), middle(|[_, own]| own[2])];
+        let nobody_ratio = middle(|[plain, own]| own[1] / own[0] * plain[0] / plain[1]);
+        let user_ratio = middle(|[plain, own]| own[2] / own[0] * plain[0] / plain[2]);
         table.line([
             label.to_owned(),
             duration(plain),
@@ -58,24 +58,44 @@ pub fn run(server: &Server) -> Vec<Target> {
     ]
 }
 
-fn measure(server: &Server, without: &Cluster, query: &str) -> [f64; 3] {
-    let case = |mut client: Client| {
-        let table = "CREATE TEMP TABLE entry AS SELECT n AS id, n AS value FROM generate_series(1, 10000) n;
-            ALTER TABLE entry ADD PRIMARY KEY (id); ANALYZE entry";
-        client.batch_execute(table).expect("a table");
-        let statement = client.prepare(query).expect("a good statement");
-        Case { clock: ProcessorClock::of(&mut client), client, statement }
-    };
-    let mut user = server.superuser();
-    user.execute("SELECT auth.jwt_session_init($1)", &[&server.token(0)]).expect("a good token");
-    let cases = [case(without.client()), case(server.superuser()), case(user)];
-    let times = medians(ROUNDS, cases, |case| {
-        let (client, statement) = (&mut case.client, &case.statement);
-        case.clock.time(|| {
+/// What becomes of a session.
+#[derive(Clone, Copy)]
+enum Life<'a> {
+    /// It never loads the library.
+    Plain,
+    /// It loads the library, and then has an identity.
+    Loading(&'a Server),
+}
+
+/// The three times of one session.
+fn measure(cluster: &Cluster, life: Life, query: &str) -> [Nanoseconds; 3] {
+    let mut client = cluster.client();
+    let table = "CREATE TEMP TABLE entry AS SELECT n AS id, n AS value FROM generate_series(1, 10000) n;
+        ALTER TABLE entry ADD PRIMARY KEY (id); ANALYZE entry";
+    client.batch_execute(table).expect("a table");
+    let statement = client.prepare(query).expect("a good statement");
+    time(&mut client, &statement);
+    let first = time(&mut client, &statement);
+    if let Life::Loading(_) = life {
+        client.batch_execute("LOAD 'pg_jwks'").expect("the library");
+    }
+    let second = time(&mut client, &statement);
+    if let Life::Loading(server) = life {
+        client.execute("SELECT auth.jwt_session_init($1)", &[&server.token(0)]).expect("a good token");
+    }
+    [first, second, time(&mut client, &statement)]
+}
+
+fn time(client: &mut Client, statement: &Statement) -> Nanoseconds {
+    let clock = ProcessorClock::of(client);
+    let mut round = || {
+        let time = clock.time(|| {
             for _ in 0..STATEMENTS {
                 client.query_one(statement, &[]).expect("a row");
             }
-        })
-    });
-    times.map(|time| time / f64::from(STATEMENTS))
+        });
+        time.as_nanos() as Nanoseconds / f64::from(STATEMENTS)
+    };
+    round();
+    median(repeat_with(round).take(ROUNDS).collect())
 }
