@@ -46,6 +46,7 @@ pub extern "C-unwind" fn _PG_init() {
     identity::claim_settings::define();
     telemetry::log::install();
     enforcement::statements::watch();
+    login::watch();
     if is_preloading() && has_postmaster() {
         share();
     }

@@ -113,14 +113,10 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: PostgreSQL passes a complete statement, and expects errors here.
     unsafe {
-        let returns_to_the_beginning = session::is_refused();
-        #[cfg(feature = "pg18")]
-        let returns_to_the_beginning = returns_to_the_beginning || session::has_login();
-        if returns_to_the_beginning {
+        if session::is_refused() || session::has_login() {
             pgrx_extern_c_guard(|| {
                 if is_reset_by(session::SETTING_NAME, (*statement).utilityStmt) {
                     session::forget_refusal();
-                    #[cfg(feature = "pg18")]
                     session::restore_login();
                 }
             });

@@ -4,7 +4,7 @@ pub mod claim_settings;
 pub mod connected;
 pub mod derived;
 pub mod judgement;
-mod origin;
+pub mod origin;
 mod request_claims;
 pub mod revocation;
 pub mod session;

@@ -8,6 +8,8 @@ pub enum Origin {
     /// By logging in with an OAuth token.
     #[cfg(feature = "pg18")]
     OAuth,
+    /// By logging in with a token as the password.
+    Password,
 }
 
 impl Origin {
@@ -17,6 +19,7 @@ impl Origin {
             Self::Init => "init",
             #[cfg(feature = "pg18")]
             Self::OAuth => "oauth",
+            Self::Password => "password",
         }
     }
 

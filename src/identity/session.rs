@@ -8,7 +8,6 @@
 //! of the transaction. A revoked value is erased where it stands, and when a rollback brings it back; what PostgreSQL
 //! hands to parallel workers, whichever way they are started, is then an empty string.
 
-#[cfg(feature = "pg18")]
 mod login_identity;
 mod refusal;
 mod setting;
@@ -19,7 +18,6 @@ use pg_jwks_core::verification::verify::VerifiedClaims;
 
 use setting::{IDENTITIES, SETTING, setting_value};
 
-#[cfg(feature = "pg18")]
 pub use login_identity::{has_login, log_in, restore_login};
 pub use refusal::{forget as forget_refusal, is_refused};
 pub use setting::{Grounds, Identity, Kept, SETTING_NAME, next_serial};
@@ -105,7 +103,6 @@ impl Drop for Replacement {
 /// Back to the identity that the session began with: none, or that of its login. An error leaves none.
 pub fn clear() {
     let clearing = Clearing;
-    #[cfg(feature = "pg18")]
     restore_login();
     SETTING.reset();
     refusal::forget();

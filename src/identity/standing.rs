@@ -27,12 +27,19 @@ struct Stood {
 
 static STOOD: BackendLocal<Cell<Stood>> = BackendLocal::new(Cell::new(Stood { serial: 0, moment: 0, judgements: 0 }));
 
-/// When the innermost statement began that the hooks of statements have seen.
+/// When the innermost statement began that the hooks of statements have seen, but for the first of a client's message.
 static NOTED: BackendLocal<Cell<pg_sys::TimestampTz>> = BackendLocal::new(Cell::new(0));
 
-/// A statement begins or goes on, one within another included: from now on this moment counts.
+/// When the client's message came of which the hooks have seen a statement.
+static MESSAGE: BackendLocal<Cell<pg_sys::TimestampTz>> = BackendLocal::new(Cell::new(0));
+
+/// A statement begins or goes on, one within another included: from now on this moment counts. The first statement of a
+/// message has begun with the message, so that PostgreSQL has read the clock for it already.
 pub fn note_statement() {
-    NOTED.set(present_moment());
+    let message = statement_start();
+    if MESSAGE.replace(message) == message {
+        NOTED.set(present_moment());
+    }
 }
 
 /// The identity in force, if it stood when the present statement began. Raises 28000 if it did not. A statement within

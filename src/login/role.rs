@@ -12,15 +12,24 @@ use crate::pg::user::role_named;
 pub fn database_role(name: &CStr) -> DatabaseRole {
     let Some(role) = role_named(name) else { return DatabaseRole::Missing };
     let powerful = powerful_roles();
-    let own = powerful.iter().find(|powerful| powerful.role == role);
-    let mut above = powerful.iter().filter(|powerful| is_member_of(role, powerful.role));
-    match own {
-        Some(PowerfulRole { superuser: true, .. }) => DatabaseRole::Superuser,
-        _ if above.clone().any(|powerful| powerful.superuser) => DatabaseRole::MemberOfSuperuser,
-        Some(_) => DatabaseRole::Replication,
-        None if above.next().is_some() => DatabaseRole::MemberOfReplication,
-        None if SERVER_FILE_ROLES.iter().any(|files| is_member_of(role, *files)) => DatabaseRole::ServerFiles,
-        None => DatabaseRole::Plain,
+    let has = |power: Power| powerful.iter().any(|other| other.power == power && other.role == role);
+    let could_have = |power: Power| {
+        powerful.iter().any(|other| other.power == power && is_member_of(role, other.role))
+    };
+    if has(Power::Superuser) {
+        DatabaseRole::Superuser
+    } else if could_have(Power::Superuser) {
+        DatabaseRole::MemberOfSuperuser
+    } else if has(Power::Replication) {
+        DatabaseRole::Replication
+    } else if could_have(Power::Replication) {
+        DatabaseRole::MemberOfReplication
+    } else if SERVER_FILE_ROLES.iter().any(|files| is_member_of(role, *files)) {
+        DatabaseRole::ServerFiles
+    } else if could_have(Power::CreateRole) {
+        DatabaseRole::CreatesRoles
+    } else {
+        DatabaseRole::Plain
     }
 }
 
@@ -38,15 +47,23 @@ fn is_member_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::is_member_of_role_nosuper(member, role) }
 }
 
-/// A role that is a superuser or may replicate.
+/// What makes a role one that nobody logs in to with a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Power {
+    Superuser,
+    Replication,
+    /// Up to PostgreSQL 15: later, a role that creates roles has power over those only.
+    CreateRole,
+}
+
+/// A role that has a power.
 struct PowerfulRole {
     /// Its OID.
     role: pg_sys::Oid,
-    /// Whether it is a superuser.
-    superuser: bool,
+    power: Power,
 }
 
-/// All superusers and all roles that may replicate.
+/// All roles that have a power, once for each.
 fn powerful_roles() -> Vec<PowerfulRole> {
     let mut all = Vec::new();
     // SAFETY: the catalogue is open, and locked, until the scan of it has ended; a transaction that is aborted in between
@@ -59,9 +76,13 @@ fn powerful_roles() -> Vec<PowerfulRole> {
         let scan = pg_sys::systable_beginscan(catalogue, pg_sys::InvalidOid, false, null_mut(), 0, null_mut());
         while let Some(tuple) = pg_sys::systable_getnext(scan).as_mut() {
             let role = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
-            if role.rolsuper || role.rolreplication {
-                all.push(PowerfulRole { role: role.oid, superuser: role.rolsuper });
-            }
+            let powers = [
+                (role.rolsuper, Power::Superuser),
+                (role.rolreplication, Power::Replication),
+                (role.rolcreaterole && cfg!(any(feature = "pg14", feature = "pg15")), Power::CreateRole),
+            ];
+            let has = |(has, power): (bool, Power)| has.then_some(PowerfulRole { role: role.oid, power });
+            all.extend(powers.into_iter().filter_map(has));
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(catalogue, lock);

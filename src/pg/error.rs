@@ -65,6 +65,13 @@ pub fn raise_at(
     unreachable!("neither an ERROR nor a FATAL returns")
 }
 
+/// Raises a FATAL of 28000 that ends an authentication. The message is all that the client is to hear.
+pub fn refuse_login(message: String) -> ! {
+    let sqlstate = PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+    ErrorReport::new(sqlstate, message, "pg_jwks").report(PgLogLevel::FATAL);
+    unreachable!("a FATAL does not return")
+}
+
 /// Tells PostgreSQL why a check hook is about to return false. Check hooks must not raise.
 pub fn refuse_setting(sqlstate: PgSqlErrorCode, message: &str, detail: &str, hint: &str) {
     // SAFETY: these variables are the documented interface of check hooks (guc.h). The strings must live until the

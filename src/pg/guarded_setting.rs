@@ -89,7 +89,6 @@ impl<G: Guard> GuardedSetting<G> {
     }
 
     /// What belongs to the value in force; `None` without a value.
-    #[cfg(feature = "pg18")]
     pub fn extra(&self) -> Option<G::Extra> {
         self.extra.get()
     }
@@ -110,7 +109,6 @@ impl<G: Guard> GuardedSetting<G> {
     }
 
     /// Sets the value with which the session begins. To be called once at most.
-    #[cfg(feature = "pg18")]
     pub fn assign_for_good(&self, value: CString, extra: G::Extra) -> ResetValue {
         self.while_pending(value.clone(), extra, |value| setting::assign_for_good(G::NAME, value));
         ResetValue { kept: self.value.get(), text: value }
@@ -146,14 +144,12 @@ impl<G: Guard> GuardedSetting<G> {
 }
 
 /// The value with which the session began, and to which RESET returns.
-#[cfg(feature = "pg18")]
 pub struct ResetValue {
     /// PostgreSQL's copy, which stays: nothing gives the setting another reset value.
     kept: *mut c_char,
     text: CString,
 }
 
-#[cfg(feature = "pg18")]
 impl ResetValue {
     /// Makes it the empty string, for all of PostgreSQL's references to it.
     pub fn erase(&self) {

@@ -5,7 +5,6 @@ use std::ptr;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::{GUC_ACTION_LOCAL, GUC_ACTION_SAVE, GUC_ACTION_SET};
-#[cfg(feature = "pg18")]
 use pgrx::pg_sys::GucSource::PGC_S_OVERRIDE;
 use pgrx::pg_sys::GucSource::PGC_S_SESSION;
 
@@ -20,7 +19,6 @@ pub fn assign(name: &CStr, value: Option<&CStr>, is_local: bool) {
 }
 
 /// Sets a setting to what the session begins with, and RESET returns to.
-#[cfg(feature = "pg18")]
 pub fn assign_for_good(name: &CStr, value: &CStr) {
     set_config_option(name, Some(value), PGC_S_OVERRIDE, GUC_ACTION_SET, 0);
 }

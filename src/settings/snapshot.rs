@@ -32,7 +32,6 @@ pub struct Settings {
     /// The claim that makes a session read-only.
     pub read_only_claim: Option<ClaimPath>,
     /// Whether a token may log in as a superuser, as a replication role or as a `pg_*` role.
-    #[cfg(feature = "pg18")]
     pub allow_superuser_login: bool,
     /// The table that says which tenants a user belongs to.
     pub tenant_lookup: MembershipTable,
@@ -109,7 +108,6 @@ fn parse() -> Settings {
         role_map: TABLE.role_map.get(),
         set_role: TABLE.set_role.get(),
         read_only_claim: TABLE.read_only_claim.get(),
-        #[cfg(feature = "pg18")]
         allow_superuser_login: TABLE.allow_superuser_login.get(),
         tenant_lookup: TABLE.tenant_lookup.get(),
         session_scope: TABLE.session_scope.get(),

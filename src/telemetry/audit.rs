@@ -1,7 +1,6 @@
 //! The audit log: one structured line for each decision about a token, never the token.
 
 use std::collections::BTreeMap;
-#[cfg(feature = "pg18")]
 use std::ffi::CString;
 
 use pg_jwks_core::claims::ClaimSet;
@@ -16,7 +15,6 @@ use serde_json::{Value, json};
 
 use super::counters::counters;
 use super::log;
-#[cfg(feature = "pg18")]
 use crate::pg::user::role_named;
 use crate::pg::user::{client_address, session_user, session_user_name};
 use crate::settings::{self, AuditLog};
@@ -27,7 +25,6 @@ pub fn accepted(claims: &ClaimSet) {
 }
 
 /// Logs that a token may log in as `user`, in the same way.
-#[cfg(feature = "pg18")]
 pub fn login_accepted(claims: &ClaimSet, user: &str) {
     write_accepted(claims, || Some(user.to_owned()));
 }
@@ -39,7 +36,6 @@ pub fn rejected(rejection: &Rejection, token: Presented, now: Timestamp) {
 }
 
 /// Logs that a token may not log in as `user`, in the same way.
-#[cfg(feature = "pg18")]
 pub fn login_rejected(rejection: &Rejection, token: Presented, now: Timestamp, user: &str) {
     // Names that no role has share an allowance: the client chooses the name.
     let role = CString::new(user).ok().and_then(|name| role_named(&name)).unwrap_or(Oid::INVALID);

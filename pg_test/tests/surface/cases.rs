@@ -70,7 +70,7 @@ pub fn of_tokens() -> Vec<Case> {
     let malformed = "22023";
     let rejected = "28000";
     let rows: Vec<(&str, &str, &str, &str, String)> = vec![
-        ("token too large", malformed, "format", "at most 16384 bytes", signed(json!({ "pad": "x".repeat(16_384) }))),
+        ("token too large", malformed, "format", "at most 65536 bytes", signed(json!({ "pad": "x".repeat(65_536) }))),
         ("not three parts", malformed, "format", "three parts", "one.two".into()),
         ("not three parts", malformed, "format", "three parts", format!("{}.four", signed(json!({})))),
         ("not three parts", malformed, "format", "three parts", String::new()),

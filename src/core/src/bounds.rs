@@ -1,8 +1,8 @@
 //! Every limit of the core, with its reason.
 
-/// Bytes of a compact token. HTTP servers cap all headers together at 8 to 16 KiB, so no token that reached an
-/// application through one is longer.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Bytes of a compact token. Those of users in hundreds of groups have tens of KiB; PostgreSQL takes 65,535 bytes of a
+/// password.
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// Bytes of a JWKS, a PEM file or a discovery document. The largest public set in use (hundreds of keys with
 /// certificate chains) stays below 100 KiB.

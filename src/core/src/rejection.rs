@@ -133,7 +133,9 @@ reasons! {
     IssuerNotConfigured => Unavailable, Issuer, "no issuer configured";
     /// The issuer that the matching line of `pg_hba.conf` names is not configured.
     LineIssuerNotConfigured => Unavailable, Issuer, "issuer of pg_hba.conf not configured";
-    /// `iss` is missing or no configured issuer (RFC 8725 §3.8), or not that of the line of `pg_hba.conf`.
+    /// The issuer that the PAM service of the matching line names is not configured.
+    ServiceIssuerNotConfigured => Unavailable, Issuer, "issuer of PAM service not configured";
+    /// `iss` is missing or no configured issuer (RFC 8725 §3.8), or not that of the login's rule.
     IssuerNotAccepted => Rejected, Issuer, "issuer not accepted";
     /// The issuer has neither keys nor a place to fetch them from.
     KeySourceNotConfigured => Unavailable, Key, "no key source configured";

@@ -24,8 +24,8 @@ static LOGIN: BackendLocal<RefCell<Option<ResetValue>>> = BackendLocal::new(RefC
 static RESTORED_IN: BackendLocal<Cell<Option<pg_sys::SubTransactionId>>> = BackendLocal::new(Cell::new(None));
 
 /// Makes claims the identity of the session that begins. Called once, during authentication.
-pub fn log_in(claims: &VerifiedClaims, token: Digest, read_only: bool) {
-    let kept = Kept { origin: Origin::OAuth, ..Kept::of_token(claims, token, read_only) };
+pub fn log_in(origin: Origin, claims: &VerifiedClaims, token: Digest, read_only: bool) {
+    let kept = Kept { origin, ..Kept::of_token(claims, token, read_only) };
     IDENTITIES.login_serial.set(kept.identity.serial);
     LOGIN.set(Some(SETTING.assign_for_good(setting_value(claims), kept)));
     transaction::listen(transaction_event);

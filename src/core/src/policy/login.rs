@@ -1,4 +1,5 @@
-//! Whether a verified token may log in: what the matching line of `pg_hba.conf` and the requested role ask for.
+//! Whether a verified token may log in: what the matching line of `pg_hba.conf`, or the PAM service that it names, and the
+//! requested role ask for.
 
 use crate::claims::ClaimSet;
 use crate::discovery::document_url;
@@ -9,14 +10,35 @@ use crate::rejection::{Reason, Rejection};
 
 use serde_json::Value;
 
-/// A line of `pg_hba.conf` of method `oauth`.
+/// Where the administrator says which tokens may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleSource {
+    /// A line of `pg_hba.conf` of method `oauth`.
+    HbaLine,
+    /// The file of a PAM service, which a line of method `pam` names.
+    PamService,
+}
+
+impl RuleSource {
+    /// At the beginning of a sentence.
+    fn words(self) -> &'static str {
+        match self {
+            Self::HbaLine => "The line of pg_hba.conf",
+            Self::PamService => "The PAM service",
+        }
+    }
+}
+
+/// Which tokens may log in.
 #[derive(Clone, Copy, Debug)]
-pub struct HbaLine<'a> {
-    /// Its `issuer`: an issuer, or the URL of an issuer's discovery document.
+pub struct LoginRule<'a> {
+    /// Where that is said.
+    pub source: RuleSource,
+    /// An issuer, or the URL of an issuer's discovery document.
     pub issuer: &'a str,
-    /// Its `scope`: scopes with spaces between them.
+    /// Scopes with spaces between them.
     pub scope: &'a str,
-    /// Its `delegate_ident_mapping`: whether the token says as which roles its bearer may log in.
+    /// `delegate_ident_mapping`: whether the token says as which roles its bearer may log in.
     pub delegates_mapping: bool,
 }
 
@@ -35,37 +57,49 @@ pub enum DatabaseRole {
     MemberOfReplication,
     /// A member of a role that uses the server's files or programs, such as `pg_execute_server_program`.
     ServerFiles,
+    /// A role that creates roles, or a member of one, where PostgreSQL lets such a role become any but a superuser (up to
+    /// version 15).
+    CreatesRoles,
     /// Any other.
     Plain,
 }
 
-impl HbaLine<'_> {
-    /// Whether the line means a configured issuer: before any token is looked at.
+impl LoginRule<'_> {
+    /// Whether the rule means a configured issuer: before any token is looked at.
     pub fn check_issuer(&self, providers: &Providers) -> Result<(), Rejection> {
         if providers.all().iter().any(|provider| self.means(&provider.issuer)) {
             return Ok(());
         }
-        let detail = format!("The line of pg_hba.conf asks for issuer \"{}\", which is not trusted.", self.issuer);
-        Err(Rejection::new(Reason::LineIssuerNotConfigured, detail)
-            .hint("Name the same issuer in pg_hba.conf and in pg_jwks.issuer or pg_jwks.providers."))
+        let detail = format!("{} asks for issuer \"{}\", which is not trusted.", self.source.words(), self.issuer);
+        let (reason, hint) = match self.source {
+            RuleSource::HbaLine => (
+                Reason::LineIssuerNotConfigured,
+                "Name the same issuer in pg_hba.conf and in pg_jwks.issuer or pg_jwks.providers.",
+            ),
+            RuleSource::PamService => (
+                Reason::ServiceIssuerNotConfigured,
+                "Name the same issuer in the file of the PAM service and in pg_jwks.issuer or pg_jwks.providers.",
+            ),
+        };
+        Err(Rejection::new(reason, detail).hint(hint))
     }
 
-    /// Whether a verified token of `provider` is of the line's issuer and has all its scopes.
+    /// Whether a verified token of `provider` is of the rule's issuer and has all its scopes.
     pub fn check_token(&self, claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
         if !self.means(&provider.issuer) {
-            let detail = format!("The line of pg_hba.conf asks for issuer \"{}\".", self.issuer);
+            let detail = format!("{} asks for issuer \"{}\".", self.source.words(), self.issuer);
             return Err(Rejection::new(Reason::IssuerNotAccepted, detail));
         }
         match self.scope.split_ascii_whitespace().find(|scope| !claims.has_scope(scope)) {
             None => Ok(()),
             Some(scope) => {
-                let detail = format!("The line of pg_hba.conf asks for scope \"{scope}\".");
+                let detail = format!("{} asks for scope \"{scope}\".", self.source.words());
                 Err(Rejection::new(Reason::ScopeMissing, detail))
             }
         }
     }
 
-    /// Whether the token may have the requested role as far as the line lets the token decide. `None` for a role whose
+    /// Whether the token may have the requested role as far as the rule lets the token decide. `None` for a role whose
     /// name is not UTF-8, which no claim can name.
     pub fn check_role(
         &self,
@@ -82,7 +116,7 @@ impl HbaLine<'_> {
             .hint("Check pg_jwks.role_claim and pg_jwks.role_map."))
     }
 
-    /// Whether the line's issuer is `issuer`. PostgreSQL takes the URL of a discovery document in its place, in the
+    /// Whether the rule's issuer is `issuer`. PostgreSQL takes the URL of a discovery document in its place, in the
     /// form of OpenID Connect Discovery 1.0 §4 or of RFC 8414 §3.
     fn means(&self, issuer: &str) -> bool {
         self.issuer == issuer || self.issuer == document_url(issuer) || self.is_metadata_url_of(issuer)
@@ -127,6 +161,7 @@ pub fn check_database_role(name: &[u8], role: DatabaseRole, allow_superuser_logi
         DatabaseRole::MemberOfSuperuser => "is a member of a superuser",
         DatabaseRole::MemberOfReplication => "is a member of a role that may replicate",
         DatabaseRole::ServerFiles => "may use files or programs of the server",
+        DatabaseRole::CreatesRoles => "may create roles, and so give itself any but a superuser's",
         DatabaseRole::Plain if name.starts_with(b"pg_") => "is PostgreSQL's own",
         DatabaseRole::Plain => return Ok(()),
     };
@@ -151,8 +186,8 @@ mod tests {
         .unwrap()
     }
 
-    fn line(issuer: &str) -> HbaLine<'_> {
-        HbaLine { issuer, scope: "", delegates_mapping: false }
+    fn line(issuer: &str) -> LoginRule<'_> {
+        LoginRule { source: RuleSource::HbaLine, issuer, scope: "", delegates_mapping: false }
     }
 
     fn claims(value: Value) -> ClaimSet {
@@ -189,12 +224,15 @@ mod tests {
         }
         let missing = line("https://c.example").check_issuer(&providers("https://a.example, https://b.example"));
         assert_eq!(reason(missing), Some(Reason::LineIssuerNotConfigured));
+        let service = LoginRule { source: RuleSource::PamService, ..line("https://c.example") };
+        let missing = service.check_issuer(&providers("https://a.example"));
+        assert_eq!(reason(missing), Some(Reason::ServiceIssuerNotConfigured));
     }
 
     #[test]
     fn a_token_has_every_scope_of_the_line() {
         let all = providers("a");
-        let line = HbaLine { scope: " openid  db:read", ..line("a") };
+        let line = LoginRule { scope: " openid  db:read", ..line("a") };
         let check = |value: Value| reason(line.check_token(&claims(value), &all.all()[0]));
         for good in [json!({"scope": "db:read x openid"}), json!({"scp": ["openid", "db:read"]})] {
             assert_eq!(check(good), None);
@@ -231,7 +269,7 @@ mod tests {
         let all = providers("a");
         let map = RoleMap::parse("admin=app_admin").unwrap();
         let check = |delegates_mapping, value: Value, map: &RoleMap, role| {
-            let line = HbaLine { delegates_mapping, ..line("a") };
+            let line = LoginRule { delegates_mapping, ..line("a") };
             line.check_role(&claims(value), &all.all()[0], map, role).is_ok()
         };
         let admin = || json!({"roles": ["reader", "admin"]});
@@ -248,7 +286,7 @@ mod tests {
     #[test]
     fn reserved_roles_are_for_passwords() {
         use DatabaseRole::{
-            MemberOfReplication, MemberOfSuperuser, Missing, Plain, Replication, ServerFiles, Superuser,
+            CreatesRoles, MemberOfReplication, MemberOfSuperuser, Missing, Plain, Replication, ServerFiles, Superuser,
         };
         for (name, role, expected, allowed) in [
             ("app", Plain, None, None),
@@ -258,6 +296,7 @@ mod tests {
             ("app", MemberOfSuperuser, Some(Reason::RoleReserved), None),
             ("app", MemberOfReplication, Some(Reason::RoleReserved), None),
             ("app", ServerFiles, Some(Reason::RoleReserved), None),
+            ("app", CreatesRoles, Some(Reason::RoleReserved), None),
             ("pg_read_all_data", Plain, Some(Reason::RoleReserved), None),
             ("pgbouncer", Plain, None, None),
         ] {

@@ -3,6 +3,7 @@
 pub mod claim_settings;
 pub mod login;
 pub mod membership_table;
+pub mod pam;
 pub mod provider;
 pub mod providers;
 pub mod revocation;
