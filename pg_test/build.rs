@@ -14,7 +14,7 @@ fn main() {
     for version in TURNING_POINTS {
         println!("cargo::rustc-check-cfg=cfg(before_pg{version})");
     }
-    println!("cargo::rustc-check-cfg=cfg(without_citext, without_pgaudit)");
+    println!("cargo::rustc-check-cfg=cfg(without_citext, without_pgaudit, without_pam)");
     let pg_config = env::var_os("PG_CONFIG").unwrap_or_else(|| {
         println!("cargo::rerun-if-env-changed=PATH");
         "pg_config".into()
@@ -31,6 +31,10 @@ fn main() {
     if !value(&pg_config, "--sharedir").map(citext).is_some_and(|control| control.exists()) {
         println!("cargo::rustc-cfg=without_citext");
     }
+    let has_pam = value(&pg_config, "--configure").is_some_and(|flags| flags.contains("--with-pam"));
+    if !has_pam || !has_mount_namespaces() {
+        println!("cargo::rustc-cfg=without_pam");
+    }
     if let Some(pkglibdir) = value(&pg_config, "--pkglibdir") {
         println!("cargo::rerun-if-changed={}", pkglibdir.trim());
         if !Path::new(pkglibdir.trim()).join("pgaudit.so").exists() {
@@ -42,6 +46,12 @@ fn main() {
 fn value(pg_config: &OsString, option: &str) -> Option<String> {
     let output = Command::new(pg_config).arg(option).output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
+}
+
+/// Whether a server can have PAM services of its own here: as root, and not in every container.
+fn has_mount_namespaces() -> bool {
+    let test = "mount --bind /etc /etc && [ \"$(id -u)\" = 0 ]";
+    Command::new("unshare").args(["--mount", "sh", "-c", test]).status().is_ok_and(|status| status.success())
 }
 
 /// Of "PostgreSQL 15.16 (Debian 15.16-0+deb12u1)" or "PostgreSQL 18beta1".

@@ -4,6 +4,7 @@ mod folder;
 mod install;
 mod kept;
 mod options;
+mod pam;
 #[cfg(feature = "drivers")]
 mod pgbouncer;
 mod running;

@@ -1,12 +1,14 @@
 //! A client that speaks the protocol itself, for what drivers do not do: logging in with a token by OAUTHBEARER
-//! (RFC 7628), and hearing all that the server answers.
+//! (RFC 7628), knowing what it was asked for, and hearing all that the server answers.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
+use rustls::{ClientConnection, StreamOwned};
 
+use crate::tls::client_config;
 use crate::{Cluster, PgError};
 
 /// How a client shows who it is.
@@ -20,6 +22,10 @@ pub enum Credentials<'a> {
     Auth(&'a str),
     /// A password, by SCRAM-SHA-256.
     Password(&'a str),
+    /// A password as it is, to whoever asks for one.
+    Cleartext(&'a str),
+    /// No answer to whoever asks for a password: the client goes away.
+    Leave,
 }
 
 /// Why there is no session.
@@ -29,12 +35,39 @@ pub struct Refused {
     pub error: PgError,
     /// What OAUTHBEARER said before (RFC 7628 §3.2.2).
     pub challenge: Option<String>,
+    /// Whether the server has asked for a password as it is.
+    pub was_asked: bool,
 }
 
 /// A session.
 pub struct RawClient {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     backend_pid: i32,
+}
+
+/// A connection.
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
+/// What the server said while it authenticated.
+#[derive(Default)]
+struct Said {
+    challenge: Option<String>,
+    was_asked: bool,
+}
+
+impl Said {
+    fn refused(self, error: PgError) -> Refused {
+        Refused { error, challenge: self.challenge, was_asked: self.was_asked }
+    }
+}
+
+fn tcp(cluster: &Cluster) -> TcpStream {
+    let stream = TcpStream::connect((cluster.host(), cluster.port())).expect("a connection");
+    stream.set_nodelay(true).expect("TCP_NODELAY");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    stream
 }
 
 /// The rows of a query as text.
@@ -52,9 +85,27 @@ impl RawClient {
         parameters: &[(&str, &str)],
         credentials: Credentials,
     ) -> Result<Self, Refused> {
-        let stream = TcpStream::connect((cluster.host(), cluster.port())).expect("a connection");
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        Self::begin(Box::new(tcp(cluster)), parameters, credentials)
+    }
+
+    /// The same over TLS, which the server has by [`crate::tls::encrypt`].
+    pub fn connect_over_tls(
+        cluster: &Cluster,
+        parameters: &[(&str, &str)],
+        credentials: Credentials,
+    ) -> Result<Self, Refused> {
+        let mut tcp = tcp(cluster);
+        // SSLRequest.
+        tcp.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).expect("a request for TLS");
+        let mut answer = [0];
+        tcp.read_exact(&mut answer).expect("an answer");
+        assert_eq!(answer, *b"S", "the server has no TLS");
+        let host = cluster.host().to_owned().try_into().expect("a host");
+        let session = ClientConnection::new(client_config(cluster), host).expect("a TLS session");
+        Self::begin(Box::new(StreamOwned::new(session, tcp)), parameters, credentials)
+    }
+
+    fn begin(stream: Box<dyn Stream>, parameters: &[(&str, &str)], credentials: Credentials) -> Result<Self, Refused> {
         let mut client = Self { stream, backend_pid: 0 };
         let mut body = 196_608_i32.to_be_bytes().to_vec();
         for text in parameters.iter().flat_map(|(name, value)| [name, value]) {
@@ -62,11 +113,11 @@ impl RawClient {
             body.push(0);
         }
         body.push(0);
-        let mut challenge = None;
-        match client.write(None, &body).and_then(|()| client.authenticate(credentials, &mut challenge)) {
+        let mut said = Said::default();
+        match client.write(None, &body).and_then(|()| client.authenticate(credentials, &mut said)) {
             Ok(None) => Ok(client),
-            Ok(Some(error)) => Err(Refused { error, challenge }),
-            Err(error) => Err(Refused { error: closed(&error), challenge }),
+            Ok(Some(error)) => Err(said.refused(error)),
+            Err(error) => Err(said.refused(closed(&error))),
         }
     }
 
@@ -123,11 +174,7 @@ impl RawClient {
     }
 
     /// Until the server is ready; `Some` where it refuses.
-    fn authenticate(
-        &mut self,
-        credentials: Credentials,
-        challenge: &mut Option<String>,
-    ) -> io::Result<Option<PgError>> {
+    fn authenticate(&mut self, credentials: Credentials, said: &mut Said) -> io::Result<Option<PgError>> {
         let mut scram = None;
         loop {
             let (kind, body) = self.read()?;
@@ -149,8 +196,20 @@ impl RawClient {
                     Credentials::Auth(auth) => {
                         self.initial_response("OAUTHBEARER", format!("n,,\x01auth={auth}\x01\x01").as_bytes())?;
                     }
-                    Credentials::None => panic!("the server asks for credentials"),
+                    Credentials::None | Credentials::Cleartext(_) | Credentials::Leave => {
+                        panic!("the server asks for other credentials")
+                    }
                 },
+                // AuthenticationCleartextPassword.
+                (_, true, Some([0, 0, 0, 3])) => {
+                    said.was_asked = true;
+                    match credentials {
+                        Credentials::Cleartext(password) => {
+                            self.write(Some(b'p'), &[password.as_bytes(), b"\0"].concat())?;
+                        }
+                        _ => return Err(io::ErrorKind::Interrupted.into()),
+                    }
+                }
                 // AuthenticationSASLContinue.
                 (_, true, Some([0, 0, 0, 11])) => match &mut scram {
                     Some(mechanism) => {
@@ -159,7 +218,7 @@ impl RawClient {
                         self.write(Some(b'p'), &message)?;
                     }
                     None => {
-                        *challenge = Some(String::from_utf8_lossy(&body[4..]).into_owned());
+                        said.challenge = Some(String::from_utf8_lossy(&body[4..]).into_owned());
                         self.write(Some(b'p'), b"\x01")?;
                     }
                 },

@@ -1,13 +1,52 @@
-//! A private certificate authority, for issuers that speak `https:`.
+//! A private certificate authority, for issuers that speak `https:`, and for servers.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::Cluster;
+use crate::wait::eventually;
+
+/// Gives a running server TLS, and returns the file with the authority that its clients trust.
+pub fn encrypt(cluster: &Cluster) -> PathBuf {
+    let authority = Authority::new();
+    let certificate = authority.issue(cluster.host(), Validity::Valid);
+    cluster.write_file("server.crt", certificate.pem());
+    cluster.write_file("server.key", &certificate.key_pem());
+    let root = cluster.write_file(ROOT, &authority.pem());
+    // Clients that run as somebody else read it too.
+    cluster.client().batch_execute("ALTER SYSTEM SET ssl = on").expect("ALTER SYSTEM");
+    cluster.reload();
+    eventually("TLS", || {
+        let on: String = cluster.client().query_one("SHOW ssl", &[]).expect("SHOW").get(0);
+        (on == "on").then_some(())
+    });
+    root
+}
+
+/// The file of the data directory with the authority of [`encrypt`].
+const ROOT: &str = "root.crt";
+
+/// What a client trusts of a server to which [`encrypt`] gave TLS.
+pub(crate) fn client_config(cluster: &Cluster) -> Arc<ClientConfig> {
+    let authority = CertificateDer::from_pem_file(cluster.data_dir().join(ROOT)).expect("the server has TLS");
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
 
 /// Whether a certificate's validity period includes the present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use std::{env, thread};
 use tempfile::TempDir;
 
 use super::kept::{self, LOCK};
+use super::pam;
 use crate::process::run;
 
 /// Fixed, because the path of a Unix socket may have 107 bytes only.
@@ -22,9 +23,9 @@ const LOG_TAIL_LINES: usize = 40;
 
 /// The user and group of a process.
 #[derive(Clone, Copy)]
-struct OsUser {
-    uid: u32,
-    gid: u32,
+pub(super) struct OsUser {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 impl OsUser {
@@ -107,6 +108,37 @@ impl Folder {
     /// A program run as the server's user, in this folder, with none of the
     /// caller's libpq settings.
     pub(super) fn server_command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command(program);
+        if let Some(user) = self.server_user {
+            // This also clears the supplementary groups.
+            command.uid(user.uid).gid(user.gid);
+        }
+        command
+    }
+
+    /// The server itself, with the PAM services of [`Folder::make_pam_services`] if there are any.
+    pub(super) fn postgres_command(&self, program: impl AsRef<OsStr>) -> Command {
+        let services = self.pam_services();
+        if !services.exists() {
+            return self.server_command(program);
+        }
+        let mut command = self.command(program);
+        let user = self.server_user.expect("PAM services of a server's own need root");
+        pam::run_with(&mut command, &services, user);
+        command
+    }
+
+    /// Gives the server PAM services of its own. To be called before it starts.
+    pub(super) fn make_pam_services(&self) {
+        pam::make_folder(self.path());
+    }
+
+    /// The folder of PAM services.
+    pub(super) fn pam_services(&self) -> PathBuf {
+        self.path().join("pam.d")
+    }
+
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path()).stdin(Stdio::null());
         remove_libpq_environment(&mut command);
@@ -114,10 +146,6 @@ impl Folder {
         command.env_remove("RUST_BACKTRACE");
         if let Some(library) = env::var_os("PG_JWKS_PRELOAD") {
             command.env("LD_PRELOAD", library);
-        }
-        if let Some(user) = self.server_user {
-            // This also clears the supplementary groups.
-            command.uid(user.uid).gid(user.gid);
         }
         command
     }

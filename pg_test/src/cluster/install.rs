@@ -16,12 +16,15 @@ use crate::process::run;
 
 const EXECUTABLES: [&str; 3] = ["postgres", "initdb", "pg_ctl"];
 const EXTENSION: &str = "pg_jwks";
+const PAM_MODULE: &str = "pam_pg_jwks.so";
 
 /// The files of the built extension.
 pub(super) struct Stage {
     library: PathBuf,
     /// The control file and the scripts.
     extension: Vec<PathBuf>,
+    /// The module for PAM.
+    pam_module: PathBuf,
 }
 
 impl Stage {
@@ -38,7 +41,8 @@ impl Stage {
             folder.display()
         );
         let scripts = entries(&folder).into_iter().filter(|path| path.extension().is_some_and(|end| end == "sql"));
-        Self { library, extension: iter::once(control).chain(scripts).collect() }
+        let pam_module = folder.join(PAM_MODULE);
+        Self { library, extension: iter::once(control).chain(scripts).collect(), pam_module }
     }
 }
 
@@ -46,6 +50,7 @@ impl Stage {
 pub(super) struct Install {
     bindir: PathBuf,
     system_bindir: PathBuf,
+    pam_module: PathBuf,
     major_version: u32,
 }
 
@@ -72,14 +77,16 @@ impl Install {
         let extension = sharedir.join("extension");
         link_entries(&extension, &private(&extension), EXTENSION);
         link_entries(&pkglibdir, &private(&pkglibdir), EXTENSION);
+        let pam_module = folder.join("install").join(PAM_MODULE);
         if let Some(stage) = stage {
+            fs::copy(&stage.pam_module, &pam_module).expect("the module for PAM");
             // Copied, for the stage may be rebuilt, and the server's user may not reach it.
             copy_into(&stage.library, &private(&pkglibdir));
             for file in &stage.extension {
                 copy_into(file, &private(&extension));
             }
         }
-        Self { bindir, system_bindir, major_version: pg_config.major_version() }
+        Self { bindir, system_bindir, pam_module, major_version: pg_config.major_version() }
     }
 
     /// One of the executables that find the private installation.
@@ -97,6 +104,11 @@ impl Install {
         let mut command = Command::new(self.client_program(name));
         remove_libpq_environment(&mut command);
         command
+    }
+
+    /// Where the module for PAM is.
+    pub(super) fn pam_module(&self) -> &Path {
+        &self.pam_module
     }
 
     pub(super) fn major_version(&self) -> u32 {

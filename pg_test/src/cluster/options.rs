@@ -17,11 +17,12 @@ use crate::process::run;
 pub struct Options {
     settings: Vec<(String, String)>,
     extension: bool,
+    pam_services: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { settings: Vec::new(), extension: true }
+        Self { settings: Vec::new(), extension: true, pam_services: false }
     }
 }
 
@@ -67,6 +68,13 @@ impl Options {
         self
     }
 
+    /// Gives the server PAM services of its own: see [`Cluster::write_pam_service`]. Only root can start it.
+    #[must_use]
+    pub fn with_pam_services(mut self) -> Self {
+        self.pam_services = true;
+        self
+    }
+
     /// Creates the cluster and waits until it accepts connections.
     pub fn start(self) -> Cluster {
         let (folder, install) = self.installed();
@@ -95,6 +103,9 @@ impl Options {
         let stage = self.extension.then(Stage::from_environment);
         let folder = Folder::new();
         let install = Install::new(folder.path(), stage.as_ref());
+        if self.pam_services {
+            folder.make_pam_services();
+        }
         folder.give_to_server(folder.path());
         (folder, install)
     }

@@ -13,6 +13,7 @@ use postgres::{Client, NoTls};
 
 use super::folder::Folder;
 use super::install::Install;
+use super::pam;
 use super::server::{Server, Shutdown};
 
 pub(super) const HOST: &str = "127.0.0.1";
@@ -81,6 +82,13 @@ impl Cluster {
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("permissions of the file");
         self.folder.give_to_server(&path);
         path
+    }
+
+    /// Writes the file of a PAM service of the server's own. `{module}` in it is the path of `pam_pg_jwks.so`.
+    pub fn write_pam_service(&self, name: &str, lines: &str) {
+        let module = self.install.pam_module();
+        let lines = lines.replace("{module}", &module.to_string_lossy());
+        pam::write_service(&self.folder.pam_services(), name, &lines);
     }
 
     /// `psql` without any start-up file, aimed at this server as the superuser.

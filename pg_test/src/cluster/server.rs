@@ -31,7 +31,7 @@ impl Server {
     /// Starts the program and waits until it accepts connections.
     pub(super) fn start(program: PathBuf, folder: &Folder) -> Result<Self, String> {
         let log = OpenOptions::new().create(true).append(true).open(folder.log_file()).expect("a log file");
-        let mut command = folder.server_command(program);
+        let mut command = folder.postgres_command(program);
         command.arg("-D").arg(folder.data_dir()).stdout(log.try_clone().expect("the log, for stdout")).stderr(log);
         let child = spawn_dependent(command).map_err(|error| format!("postgres does not start: {error}"))?;
         let mut server = Self { child };

@@ -1,18 +1,31 @@
 //! Who gets in, as whom, and with which identity.
 
 use crate::server::*;
-use pg_test::{Credentials, RawClient};
 use serde_json::json;
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn the_login_is_the_identity() {
-    let mut client = alice();
+at_each_door!(
+    the_login_is_the_identity,
+    claims_in_any_script_log_in,
+    a_login_finds_out_later_what_its_database_can_hold,
+    claims_that_the_database_cannot_hold_are_an_error_at_the_first_read,
+    pg_ident_maps_names_of_the_provider_to_roles,
+    the_token_names_the_role_where_the_line_delegates,
+    the_line_can_name_the_discovery_document,
+    scopes_are_taken_from_scope_and_from_scp,
+    another_claim_can_say_who_logs_in,
+    a_login_can_be_read_only,
+    settings_of_the_client_change_nothing,
+    accepted_logins_are_in_the_audit_log,
+);
+
+fn the_login_is_the_identity(door: Door) {
+    let mut client = door.alice();
     let rows = client
-        .query("SELECT system_user, current_user, session_user, auth.user_id(), auth.claim('scope'), auth.has_scope('login')")
+        .query("SELECT current_user, session_user, auth.user_id(), auth.claim('scope'), auth.has_scope('login')")
         .expect("a query");
     let row: Vec<_> = rows[0].iter().map(|value| value.as_deref().unwrap_or("NULL")).collect();
-    assert_eq!(row, ["oauth:alice", "alice", "alice", "alice", "login", "t"]);
+    assert_eq!(row, ["alice", "alice", "alice", "login", "t"]);
+    door.assert_system_user(&mut client, "alice", "alice");
     assert_eq!(client.value("SELECT count(*) FROM big").as_deref(), Some("10000"));
     assert_eq!(client.value("SELECT count(*) FROM big WHERE owner <> 'alice'").as_deref(), Some("0"));
     let left = client.value("SELECT round(extract(epoch FROM auth.expires_at() - now()))");
@@ -20,36 +33,30 @@ fn the_login_is_the_identity() {
     assert!((3500..=3600).contains(&left), "{left}");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn claims_in_any_script_log_in() {
+fn claims_in_any_script_log_in(door: Door) {
     let token = token_with(json!({ "name": "\u{c5}sa \u{1F511}", "https://x.example/\u{56e2}": ["\u{84dd}"] }));
-    let mut client = login("alice", "named", &token).expect("a good token");
+    let mut client = door.login("alice", "named", &token).expect("a good token");
     assert_eq!(client.value("SELECT auth.claim('name')").as_deref(), Some("\u{c5}sa \u{1F511}"));
     assert_eq!(client.value("SELECT auth.jwt() -> 'https://x.example/\u{56e2}' ->> 0").as_deref(), Some("\u{84dd}"));
 }
 
 /// The encoding of the database is not known yet when the login is decided.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_login_finds_out_later_what_its_database_can_hold() {
-    SERVER.create_database("named_latin1", "LATIN1");
-    superuser(&SERVER, "named_latin1").batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
+fn a_login_finds_out_later_what_its_database_can_hold(door: Door) {
+    door.server().create_database("named_latin1", "LATIN1");
+    superuser(door.server(), "named_latin1").batch_execute("CREATE EXTENSION pg_jwks").expect("CREATE EXTENSION");
     let token = token_with(json!({ "name": "\u{c5}sa" }));
-    let mut client = login("alice", "named_latin1", &token).expect("a good token");
+    let mut client = door.login("alice", "named_latin1", &token).expect("a good token");
     run(&mut client, "SET client_encoding = 'UTF8'");
     assert_eq!(client.value("SELECT auth.claim('name')").as_deref(), Some("\u{c5}sa"));
     assert_eq!(client.value("SELECT octet_length(auth.claim('name'))").as_deref(), Some("3"));
     let token = token_with(json!({ "name": "\u{84dd}" }));
-    let mut client = login("alice", "named_latin1", &token).expect("a good token");
+    let mut client = door.login("alice", "named_latin1", &token).expect("a good token");
     assert_eq!(failed(&mut client, "SELECT auth.user_id()").sqlstate, "22P05");
 }
 
 /// What cannot be stored as jsonb is found out at the first read: nothing is known of the database before.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read() {
-    let mut client = login("alice", "named", &token_with(json!({ "x": "a\u{0}b" }))).expect("a good token");
+fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read(door: Door) {
+    let mut client = door.login("alice", "named", &token_with(json!({ "x": "a\u{0}b" }))).expect("a good token");
     for query in ["SELECT auth.user_id()", "SELECT count(*) FROM big", "SELECT auth.jwt()"] {
         let error = failed(&mut client, query);
         assert_eq!(error.sqlstate, "22P05", "{error:?}");
@@ -57,74 +64,63 @@ fn claims_that_the_database_cannot_hold_are_an_error_at_the_first_read() {
     run(&mut client, "SELECT 1");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn pg_ident_maps_names_of_the_provider_to_roles() {
+fn pg_ident_maps_names_of_the_provider_to_roles(door: Door) {
     let token = token_with(json!({ "sub": "bob@corp.example" }));
-    let mut client = login("bob", "mapped", &token).expect("mapped");
-    assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:bob@corp.example"));
+    let mut client = door.login("bob", "mapped", &token).expect("mapped");
+    door.assert_system_user(&mut client, "bob@corp.example", "bob");
     assert_eq!(client.value("SELECT current_user").as_deref(), Some("bob"));
     assert_eq!(identity(&mut client).as_deref(), Some("bob@corp.example"));
-    login("alice", "mapped", &token).err().expect("bob is not alice");
+    door.login("alice", "mapped", &token).err().expect("bob is not alice");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn the_token_names_the_role_where_the_line_delegates() {
+fn the_token_names_the_role_where_the_line_delegates(door: Door) {
     for roles in [json!("writer"), json!(["reader", "writer"])] {
         let token = token_with(json!({ "sub": "anna", "roles": roles }));
-        let mut client = login("app", "delegated", &token).expect("a role of the token");
+        let mut client = door.login("app", "delegated", &token).expect("a role of the token");
         assert_eq!(client.value("SELECT current_user").as_deref(), Some("app"));
-        assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:anna"));
+        door.assert_system_user(&mut client, "anna", "app");
         assert_eq!(identity(&mut client).as_deref(), Some("anna"));
     }
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn the_line_can_name_the_discovery_document() {
-    let mut client = login("alice", "discovery", &KEY.sign(&good())).expect("a good token");
+fn the_line_can_name_the_discovery_document(door: Door) {
+    let mut client = door.login("alice", "discovery", &KEY.sign(&good())).expect("a good token");
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn scopes_are_taken_from_scope_and_from_scp() {
+fn scopes_are_taken_from_scope_and_from_scp(door: Door) {
     for scopes in [
         json!({ "scope": "x login db:read" }),
         json!({ "scope": null, "scp": ["login", "db:read"] }),
         json!({ "scope": null, "scp": "db:read login" }),
         json!({ "scope": "login", "scp": ["db:read"] }),
     ] {
-        login("alice", "scoped", &token_with(scopes.clone())).unwrap_or_else(|error| panic!("{scopes}: {error:?}"));
+        door.login("alice", "scoped", &token_with(scopes.clone()))
+            .unwrap_or_else(|error| panic!("{scopes}: {error:?}"));
     }
 }
 
 /// A number can be a name; the setting says which claim it is.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn another_claim_can_say_who_logs_in() {
-    let cluster = asking(of_key().setting("pg_jwks.authn_claim", "account.id"), ISSUER);
+fn another_claim_can_say_who_logs_in(door: Door) {
+    let cluster = door.asking(door.of_key().setting("pg_jwks.authn_claim", "account.id"), ISSUER);
     cluster.client().batch_execute("CREATE ROLE \"42\" LOGIN").expect("CREATE ROLE");
     for id in [json!(42), json!("42")] {
         let token = token_with(json!({ "account": { "id": id } }));
-        let mut client = RawClient::connect(&cluster, "42", "named", Credentials::Bearer(&token)).expect("a login");
-        assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:42"));
+        let mut client = door.connect(&cluster, "42", "named", &token).expect("a login");
+        door.assert_system_user(&mut client, "42", "42");
         assert_eq!(identity(&mut client).as_deref(), Some("alice"));
     }
     let token = KEY.sign(&good());
-    RawClient::connect(&cluster, "alice", "named", Credentials::Bearer(&token)).err().expect("no such claim");
+    door.connect(&cluster, "alice", "named", &token).err().expect("no such claim");
 }
 
 /// However the session goes on: what it returns to is read-only too.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_login_can_be_read_only() {
-    let cluster = asking(of_key().setting("pg_jwks.read_only_claim", "read_only"), ISSUER);
+fn a_login_can_be_read_only(door: Door) {
+    let cluster = door.asking(door.of_key().setting("pg_jwks.read_only_claim", "read_only"), ISSUER);
     let connect = |token: String| {
         let parameters =
             [("user", "alice"), ("database", "named"), ("options", "-c default_transaction_read_only=off")];
-        RawClient::connect_with(&cluster, &parameters, Credentials::Bearer(&token)).expect("a login")
+        door.connect_with(&cluster, &parameters, &token).expect("a login")
     };
     let mut client = connect(token_with(json!({ "read_only": true })));
     for before in ["SELECT 1", "DISCARD ALL", "SELECT auth.jwt_session_clear()"] {
@@ -134,13 +130,11 @@ fn a_login_can_be_read_only() {
     run(&mut connect(token_with(json!({ "read_only": false }))), "BEGIN; DELETE FROM big; ROLLBACK");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn settings_of_the_client_change_nothing() {
+fn settings_of_the_client_change_nothing(door: Door) {
     let token = KEY.sign(&good());
     let connect = |options: &str| {
         let parameters = [("user", "alice"), ("database", "named"), ("options", options)];
-        RawClient::connect_with(&SERVER, &parameters, Credentials::Bearer(&token))
+        door.connect_with(door.server(), &parameters, &token)
     };
     for (options, sqlstate) in [
         (r#"-c pg_jwks.session={"sub":"bob"}"#, "42501"),
@@ -153,15 +147,14 @@ fn settings_of_the_client_change_nothing() {
     assert_eq!(identity(&mut connect("-c work_mem=1MB").expect("a harmless option")).as_deref(), Some("alice"));
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn accepted_logins_are_in_the_audit_log() {
-    let mark = SERVER.log_mark();
+fn accepted_logins_are_in_the_audit_log(door: Door) {
+    let mark = door.server().log_mark();
     let token = token_with(json!({ "sub": "mallory@corp.example" }));
-    login("bob", "mapped", &token).err().expect("mallory is not bob");
+    door.login("bob", "mapped", &token).err().expect("mallory is not bob");
     let token = token_with(json!({ "sub": "bob@corp.example", "email": "bob@private.example" }));
-    login("bob", "mapped", &token).expect("mapped");
-    let log = logged(&SERVER, mark, r#"{"claims":{"sub":"bob@corp.example"},"decision":"accepted","user":"bob"}"#);
+    door.login("bob", "mapped", &token).expect("mapped");
+    let log =
+        logged(door.server(), mark, r#"{"claims":{"sub":"bob@corp.example"},"decision":"accepted","user":"bob"}"#);
     assert!(!log.contains("bob@private.example"), "{log}");
     assert!(!log.contains(r#"{"claims":{"sub":"mallory@corp.example"}"#), "accepted, and then refused: {log}");
     assert!(log.contains(r#""decision":"rejected","detail":"Whom the token names may not have"#), "{log}");

@@ -5,6 +5,23 @@ use pg_test::offline::FORGER;
 use pg_test::{Credentials, RawClient, now, parallel};
 use serde_json::json;
 
+at_each_door!(
+    an_init_on_top_ends_at_the_login,
+    a_local_init_ends_with_the_transaction,
+    a_failed_init_leaves_nobody_until_the_session_returns_to_the_login,
+    a_failed_init_in_a_transaction_leaves_nobody,
+    a_return_that_is_rolled_back_leaves_nobody,
+    a_return_that_fails_leaves_nobody,
+    each_failure_revokes_the_login,
+    what_follows_a_return_is_rolled_back_with_it,
+    an_exception_block_around_a_failed_init_keeps_nobody,
+    parallel_workers_have_the_login_or_what_is_on_top_or_nobody,
+    a_pooler_can_log_in_with_a_token_of_its_own,
+    nobody_sets_the_identity_himself,
+    a_session_without_a_login_returns_to_nobody,
+    errors_of_utility_statements_keep_their_own_sqlstates,
+);
+
 fn init(sub: &str, is_local: bool) -> String {
     format!("SELECT auth.jwt_session_init('{}', {is_local})", token_with(json!({ "sub": sub })))
 }
@@ -32,10 +49,8 @@ const RETURNS: [&str; 7] = [
     "DO $$ BEGIN EXECUTE 'RESET ALL'; END $$",
 ];
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn an_init_on_top_ends_at_the_login() {
-    let mut client = alice();
+fn an_init_on_top_ends_at_the_login(door: Door) {
+    let mut client = door.alice();
     for end in RETURNS {
         run(&mut client, &init("bob", false));
         assert_identity(&mut client, Some("bob"), "init");
@@ -46,13 +61,11 @@ fn an_init_on_top_ends_at_the_login() {
     }
     // It is the login that connected, whoever the session is now.
     run(&mut client, &init("bob", false));
-    assert_eq!(client.value("SELECT system_user").as_deref(), Some("oauth:alice"));
+    door.assert_system_user(&mut client, "alice", "alice");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_local_init_ends_with_the_transaction() {
-    let mut client = alice();
+fn a_local_init_ends_with_the_transaction(door: Door) {
+    let mut client = door.alice();
     for end in ["COMMIT", "ROLLBACK"] {
         run(&mut client, &format!("BEGIN; {}", init("bob", true)));
         assert_identity(&mut client, Some("bob"), "local");
@@ -75,10 +88,8 @@ fn a_local_init_ends_with_the_transaction() {
 }
 
 /// A pooler may ignore the error: the session is nobody, and not the login either, until somebody says so.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_failed_init_leaves_nobody_until_the_session_returns_to_the_login() {
-    let mut client = alice();
+fn a_failed_init_leaves_nobody_until_the_session_returns_to_the_login(door: Door) {
+    let mut client = door.alice();
     for end in RETURNS {
         for before in ["SELECT 1".to_owned(), init("bob", false)] {
             run(&mut client, &before);
@@ -106,10 +117,8 @@ fn a_failed_init_leaves_nobody_until_the_session_returns_to_the_login() {
     assert_identity(&mut client, Some("alice"), "at last");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_failed_init_in_a_transaction_leaves_nobody() {
-    let mut client = alice();
+fn a_failed_init_in_a_transaction_leaves_nobody(door: Door) {
+    let mut client = door.alice();
     for (before, after) in [
         ("BEGIN".to_owned(), "ROLLBACK"),
         ("BEGIN".to_owned(), "COMMIT"),
@@ -128,10 +137,8 @@ fn a_failed_init_in_a_transaction_leaves_nobody() {
 }
 
 /// A rollback restores what was after the failure: nobody.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_return_that_is_rolled_back_leaves_nobody() {
-    let mut client = alice();
+fn a_return_that_is_rolled_back_leaves_nobody(door: Door) {
+    let mut client = door.alice();
     for before in ["SELECT 1".to_owned(), init("bob", false)] {
         for end in RETURNS.into_iter().filter(|end| *end != "DISCARD ALL") {
             run(&mut client, "DISCARD ALL");
@@ -158,10 +165,8 @@ fn a_return_that_is_rolled_back_leaves_nobody() {
 }
 
 /// One that fails: DISCARD ALL is not for transactions.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_return_that_fails_leaves_nobody() {
-    let mut client = alice();
+fn a_return_that_fails_leaves_nobody(door: Door) {
+    let mut client = door.alice();
     failed(&mut client, &forged());
     run(&mut client, "BEGIN");
     failed(&mut client, "DISCARD ALL");
@@ -172,10 +177,8 @@ fn a_return_that_fails_leaves_nobody() {
 }
 
 /// Failing after the return, in the same transaction, revokes the login again.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn each_failure_revokes_the_login() {
-    let mut client = alice();
+fn each_failure_revokes_the_login(door: Door) {
+    let mut client = door.alice();
     for _ in 0..3 {
         failed(&mut client, &forged());
         assert_identity(&mut client, None, "a failed init");
@@ -191,10 +194,8 @@ fn each_failure_revokes_the_login() {
 }
 
 /// An init after the return, and a rollback of both.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn what_follows_a_return_is_rolled_back_with_it() {
-    let mut client = alice();
+fn what_follows_a_return_is_rolled_back_with_it(door: Door) {
+    let mut client = door.alice();
     run(&mut client, &init("bob", false));
     failed(&mut client, &forged());
     run(&mut client, &init("carol", false));
@@ -206,10 +207,8 @@ fn what_follows_a_return_is_rolled_back_with_it() {
     assert_identity(&mut client, Some("alice"), "the login");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn an_exception_block_around_a_failed_init_keeps_nobody() {
-    let mut client = alice();
+fn an_exception_block_around_a_failed_init_keeps_nobody(door: Door) {
+    let mut client = door.alice();
     let forged = forged().replace("SELECT", "PERFORM");
     run(&mut client, &format!("DO $$ BEGIN BEGIN {forged}; EXCEPTION WHEN OTHERS THEN NULL; END; END $$"));
     assert_identity(&mut client, None, "the block");
@@ -224,12 +223,10 @@ fn rows_for_workers(client: &mut RawClient) -> i64 {
     parallel::rows_found(&serde_json::from_str(&plan).expect("JSON"))
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn parallel_workers_have_the_login_or_what_is_on_top_or_nobody() {
-    let mut client = alice();
+fn parallel_workers_have_the_login_or_what_is_on_top_or_nobody(door: Door) {
+    let mut client = door.alice();
     run(&mut client, parallel::PARALLEL);
-    run(&mut client, parallel::force(&SERVER));
+    run(&mut client, parallel::force(door.server()));
     assert_eq!(rows_for_workers(&mut client), 10_000);
     assert_eq!(client.value("SELECT DISTINCT auth.user_id() FROM big").as_deref(), Some("alice"));
     run(&mut client, &format!("BEGIN; {}", init("bob", true)));
@@ -244,14 +241,14 @@ fn parallel_workers_have_the_login_or_what_is_on_top_or_nobody() {
     assert_eq!(rows_for_workers(&mut client), 0);
     run(&mut client, "RESET pg_jwks.session");
     assert_eq!(rows_for_workers(&mut client), 10_000);
-    assert_eq!(client.value("SELECT DISTINCT system_user FROM big").as_deref(), Some("oauth:alice"));
+    if door == Door::OAuth {
+        assert_eq!(client.value("SELECT DISTINCT system_user FROM big").as_deref(), Some("oauth:alice"));
+    }
 }
 
 /// The transactions of two clients of a pooler alternate on a connection that logged in with a token of its own.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_pooler_can_log_in_with_a_token_of_its_own() {
-    let mut connection = alice();
+fn a_pooler_can_log_in_with_a_token_of_its_own(door: Door) {
+    let mut connection = door.alice();
     for round in 0..20 {
         let sub = ["bob", "carol"][round % 2];
         run(&mut connection, &format!("BEGIN; {}", init(sub, true)));
@@ -265,10 +262,8 @@ fn a_pooler_can_log_in_with_a_token_of_its_own() {
 }
 
 /// Nobody can make a session return to another login.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn nobody_sets_the_identity_himself() {
-    let mut client = alice();
+fn nobody_sets_the_identity_himself(door: Door) {
+    let mut client = door.alice();
     let evil = json!({ "sub": "bob", "exp": now() + 100 });
     for statement in [
         format!("SET pg_jwks.session = '{evil}'"),
@@ -286,11 +281,10 @@ fn nobody_sets_the_identity_himself() {
 }
 
 /// Sessions that did not log in with a token are as they were.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_session_without_a_login_returns_to_nobody() {
-    SERVER.client().batch_execute("CREATE DATABASE trusted").expect("CREATE DATABASE");
-    let mut client = RawClient::connect(&SERVER, "alice", "trusted", Credentials::None).expect("a trusted session");
+fn a_session_without_a_login_returns_to_nobody(door: Door) {
+    door.server().client().batch_execute("CREATE DATABASE trusted").expect("CREATE DATABASE");
+    let mut client =
+        RawClient::connect(door.server(), "alice", "trusted", Credentials::None).expect("a trusted session");
     run(&mut client, "SELECT auth.init()");
     assert_identity(&mut client, None, "the start");
     run(&mut client, &init("bob", false));
@@ -302,10 +296,8 @@ fn a_session_without_a_login_returns_to_nobody() {
     }
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn errors_of_utility_statements_keep_their_own_sqlstates() {
-    let mut client = alice();
+fn errors_of_utility_statements_keep_their_own_sqlstates(door: Door) {
+    let mut client = door.alice();
     let error = failed(&mut client, "DO $$ BEGIN RAISE 'own' USING ERRCODE = 'PT403'; END $$");
     assert_eq!((error.sqlstate.as_str(), error.message.as_str()), ("PT403", "own"));
     let caught = "DO $$ BEGIN

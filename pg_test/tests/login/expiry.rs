@@ -1,6 +1,5 @@
 //! A login ends when its token does.
 
-use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -8,22 +7,30 @@ use crate::server::*;
 use pg_test::{Credentials, PgError, RawClient, now};
 use serde_json::json;
 
+at_each_door!(
+    an_expired_login_is_an_error_until_there_is_a_new_token,
+    an_expired_login_ends_where_that_is_set,
+    an_expired_identity_of_any_session_ends_it_where_that_is_set,
+    a_login_that_is_past_runs_no_parallel_workers,
+    a_user_cannot_prolong_his_login,
+);
+
 /// Longer than any of the tokens here.
 const EXPIRED: Duration = Duration::from_millis(3200);
 
-fn short_token(sub: &str) -> String {
+fn short_token(door: Door, sub: &str) -> String {
     // The server's start is not to count.
-    LazyLock::force(&SERVER);
+    door.server();
     token_with(json!({ "sub": sub, "exp": now() + 3 }))
 }
 
-fn short_lived() -> RawClient {
-    login("alice", "named", &short_token("alice")).expect("a good token")
+fn short_lived(door: Door) -> RawClient {
+    door.login("alice", "named", &short_token(door, "alice")).expect("a good token")
 }
 
-fn terminate(client: &mut RawClient, db: &str) {
+fn terminate(door: Door, client: &mut RawClient, db: &str) {
     let grant = "GRANT SET ON PARAMETER pg_jwks.on_expiry TO alice";
-    superuser(&SERVER, db).batch_execute(grant).expect("GRANT");
+    superuser(door.server(), db).batch_execute(grant).expect("GRANT");
     run(client, "SET pg_jwks.on_expiry = terminate");
 }
 
@@ -35,10 +42,8 @@ fn assert_expired(error: &PgError, hint: &str) {
 const AGAIN: &str = "Connect again, with a new token.";
 const INIT: &str = "Call auth.jwt_session_init() with a new token, or auth.jwt_session_clear().";
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn an_expired_login_is_an_error_until_there_is_a_new_token() {
-    let mut client = short_lived();
+fn an_expired_login_is_an_error_until_there_is_a_new_token(door: Door) {
+    let mut client = short_lived(door);
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
     sleep(EXPIRED);
     for read in ["SELECT auth.user_id()", "SELECT count(*) FROM big", "SELECT auth.expires_at()"] {
@@ -55,23 +60,19 @@ fn an_expired_login_is_an_error_until_there_is_a_new_token() {
     assert_expired(&failed(&mut client, "SELECT auth.user_id()"), INIT);
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn an_expired_login_ends_where_that_is_set() {
-    let mut client = short_lived();
-    terminate(&mut client, "named");
+fn an_expired_login_ends_where_that_is_set(door: Door) {
+    let mut client = short_lived(door);
+    terminate(door, &mut client, "named");
     assert_eq!(identity(&mut client).as_deref(), Some("alice"));
     sleep(EXPIRED);
-    let mark = SERVER.log_mark();
+    let mark = door.server().log_mark();
     assert_expired(&failed(&mut client, "SELECT 1"), AGAIN);
     assert_eq!(failed(&mut client, "SELECT 1").sqlstate, "", "the connection is closed");
-    logged(&SERVER, mark, "FATAL:  JWT has expired");
+    logged(door.server(), mark, "FATAL:  JWT has expired");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn an_expired_identity_of_any_session_ends_it_where_that_is_set() {
-    let mut client = sql_session("sql_sessions");
+fn an_expired_identity_of_any_session_ends_it_where_that_is_set(door: Door) {
+    let mut client = sql_session(door, "sql_sessions");
     sleep(EXPIRED);
     run(&mut client, "SELECT 1");
     assert_expired(&failed(&mut client, "SELECT count(*) FROM big"), AGAIN);
@@ -79,19 +80,17 @@ fn an_expired_identity_of_any_session_ends_it_where_that_is_set() {
 }
 
 /// A session that has its identity from SQL, and ends when it uses that too late.
-fn sql_session(db: &str) -> RawClient {
-    SERVER.client().batch_execute(&format!("CREATE DATABASE {db}")).expect("CREATE DATABASE");
-    let mut client = RawClient::connect(&SERVER, "alice", db, Credentials::None).expect("a session");
-    run(&mut client, &format!("SELECT auth.jwt_session_init('{}')", short_token("alice")));
-    terminate(&mut client, db);
+fn sql_session(door: Door, db: &str) -> RawClient {
+    door.server().client().batch_execute(&format!("CREATE DATABASE {db}")).expect("CREATE DATABASE");
+    let mut client = RawClient::connect(door.server(), "alice", db, Credentials::None).expect("a session");
+    run(&mut client, &format!("SELECT auth.jwt_session_init('{}')", short_token(door, "alice")));
+    terminate(door, &mut client, db);
     client
 }
 
 /// A worker cannot end the session of its leader: its statement fails, and the leader ends at its next one.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_login_that_is_past_runs_no_parallel_workers() {
-    let mut client = sql_session("workers");
+fn a_login_that_is_past_runs_no_parallel_workers(door: Door) {
+    let mut client = sql_session(door, "workers");
     run(
         &mut client,
         "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
@@ -110,10 +109,8 @@ fn a_login_that_is_past_runs_no_parallel_workers() {
     assert_eq!(failed(&mut client, "SELECT 1").sqlstate, "", "the connection is closed");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_user_cannot_prolong_his_login() {
-    let mut client = alice();
+fn a_user_cannot_prolong_his_login(door: Door) {
+    let mut client = door.alice();
     let error = failed(&mut client, "SET pg_jwks.leeway = '300s'");
     assert_eq!(error.sqlstate, "42501", "{error:?}");
     let text = client.value("SHOW pg_jwks.session").expect("the claims");

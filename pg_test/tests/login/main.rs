@@ -7,5 +7,6 @@ mod accepted;
 mod continuity;
 mod expiry;
 mod other_versions;
+mod password;
 mod refused;
 mod waiting;

@@ -1,19 +1,31 @@
 //! Keys while logging in: they rotate, they cannot be had, and many want them at once.
 
+use std::process::Command;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use crate::server::*;
 use pg_test::cluster::Options;
+use pg_test::process::run as run_program;
 use pg_test::wait::eventually;
-use pg_test::{Alg, Cluster, Credentials, Fault, Issuer, RawClient, Refused, SigningKey, claims};
+use pg_test::{Alg, Cluster, Fault, Issuer, RawClient, Refused, SigningKey, claims};
 use serde_json::json;
+
+at_each_door!(
+    keys_rotate_while_people_log_in,
+    the_shared_keys_serve_while_the_provider_is_down,
+    a_provider_that_is_down_is_in_the_log,
+    the_wait_for_a_provider_that_hangs_is_bounded,
+    authentication_timeout_ends_the_wait,
+    a_shutdown_ends_the_wait,
+    two_hundred_logins_on_a_cold_cache_get_in_with_one_fetch,
+);
 
 /// What a wait may take beyond its bound on a busy machine.
 const GRACE: Duration = Duration::from_millis(1500);
 
-fn preloaded(issuer: &Issuer) -> Options {
-    of_issuer(issuer).setting("shared_preload_libraries", "pg_jwks")
+fn preloaded(door: Door, issuer: &Issuer) -> Options {
+    door.of_issuer(issuer).setting("shared_preload_libraries", "pg_jwks")
 }
 
 fn token(key: &SigningKey, issuer: &Issuer, sub: &str) -> String {
@@ -22,8 +34,8 @@ fn token(key: &SigningKey, issuer: &Issuer, sub: &str) -> String {
     key.sign(&claims)
 }
 
-fn log_in(cluster: &Cluster, token: &str) -> Result<RawClient, Refused> {
-    RawClient::connect(cluster, "alice", "named", Credentials::Bearer(token))
+fn log_in(door: Door, cluster: &Cluster, token: &str) -> Result<RawClient, Refused> {
+    door.connect(cluster, "alice", "named", &token)
 }
 
 /// A provider and its key.
@@ -33,26 +45,28 @@ fn provider() -> (Issuer, SigningKey) {
     (issuer, key)
 }
 
-/// Preloaded and not.
-fn both(issuer: &Issuer) -> [(&'static str, Options); 2] {
-    [("preloaded", preloaded(issuer)), ("not preloaded", of_issuer(issuer))]
+/// Preloaded, and not where the door opens without.
+fn both(door: Door, issuer: &Issuer) -> Vec<(&'static str, Options)> {
+    let mut all = vec![("preloaded", preloaded(door, issuer))];
+    if door == Door::OAuth {
+        all.push(("not preloaded", door.of_issuer(issuer)));
+    }
+    all
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn keys_rotate_while_people_log_in() {
-    for preload in [true, false] {
+fn keys_rotate_while_people_log_in(door: Door) {
+    for preload in [true, false].into_iter().filter(|preload| *preload || door == Door::OAuth) {
         let (issuer, old, new) =
             (Issuer::start(), SigningKey::generate(Alg::Es256, "old"), SigningKey::generate(Alg::Es256, "new"));
         issuer.publish(&[&old]);
-        let options = if preload { preloaded(&issuer) } else { of_issuer(&issuer) };
+        let options = if preload { preloaded(door, &issuer) } else { door.of_issuer(&issuer) };
         let options = options.setting("pg_jwks.jwks_refresh_cooldown", "1s");
-        let cluster = asking(options, issuer.url());
-        log_in(&cluster, &token(&old, &issuer, "alice")).expect("the old key");
+        let cluster = door.asking(options, issuer.url());
+        log_in(door, &cluster, &token(&old, &issuer, "alice")).expect("the old key");
         sleep(Duration::from_millis(1100));
         issuer.publish(&[&old, &new]);
         for key in [&new, &old, &new] {
-            let mut client = log_in(&cluster, &token(key, &issuer, "alice")).expect("both keys");
+            let mut client = log_in(door, &cluster, &token(key, &issuer, "alice")).expect("both keys");
             assert_eq!(identity(&mut client).as_deref(), Some("alice"));
         }
         // A key that is withdrawn stops: at once where each session fetches, otherwise with the next fetch.
@@ -60,77 +74,70 @@ fn keys_rotate_while_people_log_in() {
         if preload {
             sleep(Duration::from_millis(1100));
             let other = SigningKey::generate(Alg::Es256, "other");
-            log_in(&cluster, &token(&other, &issuer, "alice")).err().expect("a key that nobody has");
+            log_in(door, &cluster, &token(&other, &issuer, "alice")).err().expect("a key that nobody has");
         }
         let mark = cluster.log_mark();
-        log_in(&cluster, &token(&old, &issuer, "alice")).err().expect("the withdrawn key");
-        logged(&cluster, mark, "OAuth token rejected for user \"alice\": key unknown");
+        log_in(door, &cluster, &token(&old, &issuer, "alice")).err().expect("the withdrawn key");
+        logged(&cluster, mark, &format!("{} token rejected for user \"alice\": key unknown", door.kind()));
     }
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn the_shared_keys_serve_while_the_provider_is_down() {
+fn the_shared_keys_serve_while_the_provider_is_down(door: Door) {
     let (issuer, key) = provider();
-    let cluster = asking(preloaded(&issuer), issuer.url());
-    log_in(&cluster, &token(&key, &issuer, "alice")).expect("a good token");
+    let cluster = door.asking(preloaded(door, &issuer), issuer.url());
+    log_in(door, &cluster, &token(&key, &issuer, "alice")).expect("a good token");
     let requests = issuer.requests();
     issuer.set_fault(Fault::Refuse);
     for _ in 0..5 {
-        log_in(&cluster, &token(&key, &issuer, "alice")).expect("the keys that are there");
+        log_in(door, &cluster, &token(&key, &issuer, "alice")).expect("the keys that are there");
     }
     assert_eq!(issuer.requests(), requests, "logins with keys at hand ask nobody");
     // They are also on disk.
     cluster.restart();
-    log_in(&cluster, &token(&key, &issuer, "alice")).expect("the keys on disk");
+    log_in(door, &cluster, &token(&key, &issuer, "alice")).expect("the keys on disk");
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_provider_that_is_down_is_in_the_log() {
+fn a_provider_that_is_down_is_in_the_log(door: Door) {
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Refuse);
-    for (what, options) in both(&issuer) {
-        let cluster = asking(options, issuer.url());
+    for (what, options) in both(door, &issuer) {
+        let cluster = door.asking(options, issuer.url());
         let mark = cluster.log_mark();
-        let refused = log_in(&cluster, &token(&key, &issuer, "alice")).err().expect("no keys");
-        assert_eq!(refused.error.message, "OAuth bearer authentication failed for user \"alice\"", "{what}");
-        let log = logged(&cluster, mark, "OAuth token rejected for user \"alice\": keys unavailable");
+        let refused = log_in(door, &cluster, &token(&key, &issuer, "alice")).err().expect("no keys");
+        assert_eq!(refused.error.message, door.refusal("alice"), "{what}");
+        let log =
+            logged(&cluster, mark, &format!("{} token rejected for user \"alice\": keys unavailable", door.kind()));
         assert!(log.contains("DETAIL:  Keys could not be had from"), "{what}: {log}");
     }
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn the_wait_for_a_provider_that_hangs_is_bounded() {
+fn the_wait_for_a_provider_that_hangs_is_bounded(door: Door) {
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
-    for (what, options) in both(&issuer) {
+    for (what, options) in both(door, &issuer) {
         // The worker may have begun before the session.
         let bound = Duration::from_secs(5);
-        let cluster = asking(options.setting("pg_jwks.fetch_timeout", "5s"), issuer.url());
+        let cluster = door.asking(options.setting("pg_jwks.fetch_timeout", "5s"), issuer.url());
         let mark = cluster.log_mark();
         let begun = Instant::now();
-        log_in(&cluster, &token(&key, &issuer, "alice")).err().expect("no keys");
+        log_in(door, &cluster, &token(&key, &issuer, "alice")).err().expect("no keys");
         let took = begun.elapsed();
         println!("{what}: refused after {took:?}");
         assert!(took > bound / 10 && took < bound + GRACE, "{what}: {took:?}");
-        logged(&cluster, mark, "OAuth token rejected for user \"alice\": keys unavailable");
+        logged(&cluster, mark, &format!("{} token rejected for user \"alice\": keys unavailable", door.kind()));
     }
 }
 
 /// PostgreSQL's own bound of an authentication.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn authentication_timeout_ends_the_wait() {
+fn authentication_timeout_ends_the_wait(door: Door) {
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
-    for (what, options) in both(&issuer) {
+    for (what, options) in both(door, &issuer) {
         let options = options.setting("pg_jwks.fetch_timeout", "30s").setting("authentication_timeout", "2s");
-        let cluster = asking(options, issuer.url());
+        let cluster = door.asking(options, issuer.url());
         let mark = cluster.log_mark();
         let begun = Instant::now();
-        let refused = log_in(&cluster, &token(&key, &issuer, "alice")).err().expect("no keys");
+        let refused = log_in(door, &cluster, &token(&key, &issuer, "alice")).err().expect("no keys");
         let took = begun.elapsed();
         println!("{what}: {:?} after {took:?}", refused.error.message);
         assert!(took > Duration::from_millis(1800) && took < Duration::from_secs(2) + GRACE, "{what}: {took:?}");
@@ -138,22 +145,20 @@ fn authentication_timeout_ends_the_wait() {
         // The server is as it was.
         issuer.set_fault(Fault::None);
         sleep(Duration::from_millis(100));
-        eventually("a login once the provider answers", || log_in(&cluster, &token(&key, &issuer, "alice")).ok());
+        eventually("a login once the provider answers", || log_in(door, &cluster, &token(&key, &issuer, "alice")).ok());
         issuer.set_fault(Fault::Hang);
     }
 }
 
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn a_shutdown_ends_the_wait() {
+fn a_shutdown_ends_the_wait(door: Door) {
     let (issuer, key) = provider();
     issuer.set_fault(Fault::Hang);
-    for (what, options) in both(&issuer) {
-        let cluster = asking(options.setting("pg_jwks.fetch_timeout", "30s"), issuer.url());
+    for (what, options) in both(door, &issuer) {
+        let cluster = door.asking(options.setting("pg_jwks.fetch_timeout", "30s"), issuer.url());
         issuer.reset_requests();
         let token = token(&key, &issuer, "alice");
         thread::scope(|scope| {
-            let login = scope.spawn(|| log_in(&cluster, &token).err().expect("the server stops"));
+            let login = scope.spawn(|| log_in(door, &cluster, &token).err().expect("the server stops"));
             // The fetch may have begun with the worker; the session is then waiting for that one.
             eventually("a request", || (issuer.requests().discovery > 0 || what != "not preloaded").then_some(()));
             sleep(Duration::from_millis(500));
@@ -169,27 +174,32 @@ fn a_shutdown_ends_the_wait() {
     }
 }
 
+/// How many processes of the server are authenticating a client, as their titles say.
+fn authenticating(cluster: &Cluster) -> usize {
+    let mut ps = Command::new("ps");
+    ps.args(["--ppid", &cluster.postmaster_pid().to_string(), "-ww", "-o", "args="]);
+    run_program(&mut ps).lines().filter(|title| title.ends_with(" authentication")).count()
+}
+
 /// A mistake that others make: those who come while the first one fetches are refused.
-#[test]
-#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn two_hundred_logins_on_a_cold_cache_get_in_with_one_fetch() {
+fn two_hundred_logins_on_a_cold_cache_get_in_with_one_fetch(door: Door) {
     const LOGINS: usize = 200;
     let (issuer, key) = provider();
     // Until all of them wait.
     issuer.set_fault(Fault::Hang);
-    let long = preloaded(&issuer).setting("pg_jwks.fetch_timeout", "60s").setting("authentication_timeout", "120s");
-    let cluster = asking(long, issuer.url());
+    let long =
+        preloaded(door, &issuer).setting("pg_jwks.fetch_timeout", "60s").setting("authentication_timeout", "120s");
+    let cluster = door.asking(long, issuer.url());
     let token = token(&key, &issuer, "alice");
     let begun = Instant::now();
     let sessions: Vec<_> = thread::scope(|scope| {
-        let logins: Vec<_> = (0..LOGINS).map(|_| scope.spawn(|| log_in(&cluster, &token))).collect();
-        let mut observer = cluster.client();
-        let waiting =
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgJwksKeys' AND backend_type = 'client backend'";
-        while observer.query_one(waiting, &[]).expect("pg_stat_activity").get::<_, i64>(0) < 200 {
+        let logins: Vec<_> = (0..LOGINS).map(|_| scope.spawn(|| log_in(door, &cluster, &token))).collect();
+        while authenticating(&cluster) < LOGINS {
             assert!(begun.elapsed() < Duration::from_secs(50), "they do not wait");
             sleep(Duration::from_millis(50));
         }
+        // The last ones have come as far as the others.
+        sleep(Duration::from_secs(1));
         println!("{LOGINS} wait after {:?}", begun.elapsed());
         issuer.set_fault(Fault::None);
         logins.into_iter().map(|login| login.join().expect("a client")).collect()
