@@ -30,6 +30,10 @@ cargo build $$CARGO_FLAGS $(1)
 mkdir -p "$$STAGE"
 cp target/release/libpg_jwks.so "$$STAGE/pg_jwks.so"
 cp pg_jwks.control sql/pg_jwks--*.sql "$$STAGE/"
+# Aside and then renamed: a server may be using the one that is there.
+$(CC) -shared -fPIC -O2 -Wall -Wextra $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o "$$STAGE/pam_pg_jwks.new" \
+	src/login/pam_pg_jwks.c -lpam
+mv "$$STAGE/pam_pg_jwks.new" "$$STAGE/pam_pg_jwks.so"
 endef
 
 help: ## List the commands
@@ -77,12 +81,20 @@ build: ## Build the extension
 	$(call STAGED,-p pg_jwks)
 	echo "Built in $$STAGE."
 
-install: ## Install the extension into PostgreSQL (DESTDIR is honoured)
+# Where PAM looks for its modules.
+PAM_MODULES = $(shell pkg-config --variable=libdir pam)/security
+
+install: ## Install the extension into PostgreSQL (DESTDIR and PAM_MODULES are honoured)
 	$(call STAGED,-p pg_jwks)
 	library=$(DESTDIR)$$("$$PG_CONFIG" --pkglibdir)
 	share=$(DESTDIR)$$("$$PG_CONFIG" --sharedir)/extension
-	install -d "$$library" "$$share" || { echo "Run this as a user who may write there, or set DESTDIR." >&2; exit 1; }
+	modules=$(DESTDIR)$(PAM_MODULES)
+	example=$(DESTDIR)$$("$$PG_CONFIG" --docdir)
+	example=$${example%%/share/doc*}/share/doc/pg_jwks/docs/pam.d
+	install -d "$$library" "$$share" "$$modules" "$$example" || { echo "Run this as a user who may write there, or set DESTDIR." >&2; exit 1; }
 	install -m 755 "$$STAGE/pg_jwks.so" "$$library/"
+	install -m 644 "$$STAGE/pam_pg_jwks.so" "$$modules/"
+	install -m 644 docs/pam.d/pg_jwks "$$example/"
 	install -m 644 "$$STAGE"/pg_jwks.control "$$STAGE"/pg_jwks--*.sql "$$share/"
 	echo "Installed. In each database that uses it: CREATE EXTENSION pg_jwks;"
 
