@@ -13,9 +13,7 @@ pub fn database_role(name: &CStr) -> DatabaseRole {
     let Some(role) = role_named(name) else { return DatabaseRole::Missing };
     let powerful = powerful_roles();
     let has = |power: Power| powerful.iter().any(|other| other.power == power && other.role == role);
-    let could_have = |power: Power| {
-        powerful.iter().any(|other| other.power == power && is_member_of(role, other.role))
-    };
+    let could_have = |power: Power| powerful.iter().any(|other| other.power == power && is_member_of(role, other.role));
     if has(Power::Superuser) {
         DatabaseRole::Superuser
     } else if could_have(Power::Superuser) {

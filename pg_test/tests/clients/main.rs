@@ -4,5 +4,6 @@ mod app;
 mod drivers;
 mod login;
 mod openid_provider;
+mod password;
 mod pgbouncer;
 mod recipes;

@@ -72,7 +72,8 @@ mod tests {
         let rule = arguments.rule();
         assert_eq!((rule.issuer, rule.scope), ("https://a.example/?a=b", "db:read openid"));
         assert_eq!((rule.delegates_mapping, arguments.map()), (false, Some("people")));
-        let arguments = PamArguments::parse(["delegate_ident_mapping=1", "issuer=a", "scope="]).expect("good arguments");
+        let arguments =
+            PamArguments::parse(["delegate_ident_mapping=1", "issuer=a", "scope="]).expect("good arguments");
         assert_eq!((arguments.rule().delegates_mapping, arguments.map(), arguments.rule().scope), (true, None, ""));
         let arguments = PamArguments::parse(["delegate_ident_mapping=0", "issuer=a", "map=m"]).expect("good arguments");
         assert!(!arguments.rule().delegates_mapping);
