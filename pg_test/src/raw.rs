@@ -12,7 +12,7 @@ use crate::tls::client_config;
 use crate::{Cluster, PgError};
 
 /// How a client shows who it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Credentials<'a> {
     /// Not at all.
     None,
@@ -24,6 +24,8 @@ pub enum Credentials<'a> {
     Password(&'a str),
     /// A password as it is, to whoever asks for one.
     Cleartext(&'a str),
+    /// The same, made once the server has asked.
+    Prompted(&'a (dyn Fn() -> String + Sync)),
     /// No answer to whoever asks for a password: the client goes away.
     Leave,
 }
@@ -196,19 +198,19 @@ impl RawClient {
                     Credentials::Auth(auth) => {
                         self.initial_response("OAUTHBEARER", format!("n,,\x01auth={auth}\x01\x01").as_bytes())?;
                     }
-                    Credentials::None | Credentials::Cleartext(_) | Credentials::Leave => {
+                    Credentials::None | Credentials::Cleartext(_) | Credentials::Prompted(_) | Credentials::Leave => {
                         panic!("the server asks for other credentials")
                     }
                 },
                 // AuthenticationCleartextPassword.
                 (_, true, Some([0, 0, 0, 3])) => {
                     said.was_asked = true;
-                    match credentials {
-                        Credentials::Cleartext(password) => {
-                            self.write(Some(b'p'), &[password.as_bytes(), b"\0"].concat())?;
-                        }
+                    let password = match credentials {
+                        Credentials::Cleartext(password) => password.to_owned(),
+                        Credentials::Prompted(prompt) => prompt(),
                         _ => return Err(io::ErrorKind::Interrupted.into()),
-                    }
+                    };
+                    self.write(Some(b'p'), &[password.as_bytes(), b"\0"].concat())?;
                 }
                 // AuthenticationSASLContinue.
                 (_, true, Some([0, 0, 0, 11])) => match &mut scram {

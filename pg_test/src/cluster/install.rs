@@ -50,6 +50,7 @@ impl Stage {
 pub(super) struct Install {
     bindir: PathBuf,
     system_bindir: PathBuf,
+    library: PathBuf,
     pam_module: PathBuf,
     major_version: u32,
 }
@@ -86,7 +87,8 @@ impl Install {
                 copy_into(file, &private(&extension));
             }
         }
-        Self { bindir, system_bindir, pam_module, major_version: pg_config.major_version() }
+        let library = private(&pkglibdir).join("pg_jwks.so");
+        Self { bindir, system_bindir, library, pam_module, major_version: pg_config.major_version() }
     }
 
     /// One of the executables that find the private installation.
@@ -104,6 +106,16 @@ impl Install {
         let mut command = Command::new(self.client_program(name));
         remove_libpq_environment(&mut command);
         command
+    }
+
+    /// Puts new files in the place of the library and of the module for PAM, as a package's upgrade does: under a name of
+    /// their own, which then replaces the old one. `make` gets the old file's bytes.
+    pub(super) fn replace_libraries(&self, make: impl Fn(Vec<u8>) -> Vec<u8>) {
+        for old in [&self.library, &self.pam_module] {
+            let new = old.with_extension("new");
+            fs::write(&new, make(fs::read(old).expect("a library"))).expect("a new library");
+            fs::rename(&new, old).expect("the new library in its place");
+        }
     }
 
     /// Where the module for PAM is.

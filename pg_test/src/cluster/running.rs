@@ -91,6 +91,11 @@ impl Cluster {
         pam::write_service(&self.folder.pam_services(), name, &lines);
     }
 
+    /// Replaces the extension's libraries on disk, as a package's upgrade does. `make` gets the old file's bytes.
+    pub fn replace_libraries(&self, make: impl Fn(Vec<u8>) -> Vec<u8>) {
+        self.install.replace_libraries(make);
+    }
+
     /// `psql` without any start-up file, aimed at this server as the superuser.
     pub fn psql(&self) -> Command {
         let mut command = self.program("psql");

@@ -1,9 +1,12 @@
 //! The token as the password: what only this door has, above all that nobody is asked for a token in the clear.
 
 use crate::server::*;
+use parking_lot::Mutex;
 use pg_test::process::run as run_program;
 use pg_test::{Cluster, Credentials, RawClient, Refused};
 use serde_json::json;
+use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A server, and what its file for the service `pg_jwks` says.
@@ -301,4 +304,63 @@ fn no_log_and_no_process_list_shows_the_token() {
         assert!(!log.contains(part), "a part of a token is in the log");
         assert!(!processes.contains(part), "a part of a token is in the process list");
     }
+}
+
+/// An error of PostgreSQL's within PAM must neither unwind its frames nor tell the client anything.
+#[test]
+#[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
+fn an_error_within_the_call_refuses_the_login_and_nothing_else() {
+    let cluster = Door::Password.asking(Door::Password.of_key().setting("lock_timeout", "300ms"), ISSUER);
+    let mark = cluster.log_mark();
+    let token = KEY.sign(&good());
+    let blocker = Mutex::new(superuser(&cluster, "postgres"));
+    // Once the client is asked, the catalogue of roles cannot be read any more.
+    let prompt = || {
+        blocker.lock().batch_execute("BEGIN; LOCK TABLE pg_authid").expect("a lock");
+        token.clone()
+    };
+    let parameters = [("user", "alice"), ("database", "named")];
+    let refused = RawClient::connect_over_tls(&cluster, &parameters, Credentials::Prompted(&prompt)).err();
+    let error = refused.expect("no catalogue, no login").error;
+    blocker.lock().batch_execute("ROLLBACK").expect("ROLLBACK");
+    assert_eq!(error.message, "PAM authentication failed for user \"alice\"", "{error:?}");
+    assert_eq!((&error.detail, &error.hint), (&None, &None), "{error:?}");
+    let log = logged(&cluster, mark, "LOG:  user \"alice\" not logged in: canceling statement due to lock timeout");
+    assert!(!log.contains("was terminated by"), "{log}");
+    over_tls(&cluster, &token).expect("the server is as it was");
+}
+
+/// What the postmaster has loaded serves until it is restarted; the module is loaded for each login.
+#[test]
+#[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
+fn libraries_that_are_replaced_on_disk_disturb_nobody() {
+    let cluster = server_with(Some(GOOD));
+    let token = KEY.sign(&good());
+    let mut open = over_tls(&cluster, &token).expect("before");
+    let parameters = [("user", "alice"), ("database", "named")];
+    let prompt = || {
+        cluster.replace_libraries(|old| old);
+        token.clone()
+    };
+    let meanwhile = RawClient::connect_over_tls(&cluster, &parameters, Credentials::Prompted(&prompt));
+    for client in [&mut open, &mut meanwhile.expect("meanwhile"), &mut over_tls(&cluster, &token).expect("after")] {
+        assert_eq!(identity(client).as_deref(), Some("alice"));
+    }
+    // One that is no library at all lets nobody in, and leaves the sessions that are there.
+    cluster.replace_libraries(|_| b"not a library".to_vec());
+    over_tls(&cluster, &token).err().expect("no module");
+    assert_eq!(identity(&mut open).as_deref(), Some("alice"));
+    assert!(!cluster.log().contains("was terminated by"));
+}
+
+/// One file serves every version of PostgreSQL: it knows PAM, and finds the rest in the process.
+#[test]
+#[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
+fn the_module_knows_nothing_of_postgresql() {
+    let stage = PathBuf::from(env::var_os("PG_JWKS_STAGE").expect("PG_JWKS_STAGE"));
+    let symbols = run_program(Command::new("nm").args(["-D", "--undefined-only"]).arg(stage.join("pam_pg_jwks.so")));
+    let names: Vec<_> = symbols.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let own = |name: &&str| !name.contains("GLIBC") && !name.starts_with('_');
+    let foreign: Vec<_> = names.into_iter().filter(own).collect();
+    assert!(foreign.iter().all(|name| name.starts_with("pam_get_item")), "{foreign:?}");
 }
