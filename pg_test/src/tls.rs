@@ -1,9 +1,11 @@
 //! A private certificate authority, for issuers that speak `https:`, and for servers.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
@@ -34,9 +36,15 @@ pub fn encrypt(cluster: &Cluster) -> PathBuf {
 /// The file of the data directory with the authority of [`encrypt`].
 const ROOT: &str = "root.crt";
 
-/// What a client trusts of a server to which [`encrypt`] gave TLS.
+/// What a client trusts of a server to which [`encrypt`] gave TLS. It is made once.
 pub(crate) fn client_config(cluster: &Cluster) -> Arc<ClientConfig> {
-    let authority = CertificateDer::from_pem_file(cluster.data_dir().join(ROOT)).expect("the server has TLS");
+    static CONFIGS: Mutex<BTreeMap<PathBuf, Arc<ClientConfig>>> = Mutex::new(BTreeMap::new());
+    let root = cluster.data_dir().join(ROOT);
+    CONFIGS.lock().entry(root).or_insert_with_key(|root| new_client_config(root)).clone()
+}
+
+fn new_client_config(root: &Path) -> Arc<ClientConfig> {
+    let authority = CertificateDer::from_pem_file(root).expect("the server has TLS");
     let mut roots = RootCertStore::empty();
     roots.add(authority).expect("an authority");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

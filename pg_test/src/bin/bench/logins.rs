@@ -1,10 +1,13 @@
-//! New sessions over TCP: with a token, beside what else a server can ask for.
+//! New sessions over TLS: with a token, beside what else a server can ask for.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pg_test::{Credentials, RawClient};
+use pg_test::tls::encrypt;
+use pg_test::wait::eventually;
+use pg_test::{Credentials, RawClient, Refused};
 use serde_json::json;
 
 use crate::report::{Table, Target, duration, ratio};
@@ -48,90 +51,107 @@ impl Sample {
     }
 }
 
-/// Logs in again and again, on PostgreSQL 18 and later.
+/// Logs in again and again by each door that this PostgreSQL has.
 pub fn run(server: &Server) -> Vec<Target> {
-    if server.cluster().major_version() < 18 {
-        println!("\nLogins: PostgreSQL has OAuth from version 18 on");
-        return Vec::new();
-    }
-    prepare(server);
     let mut claims = server.claims(0);
     claims["scope"] = json!("login");
     let token = server.keys()[0].sign(&claims);
-    let kinds = [
+    let mut kinds = vec![
         Kind { label: "trust", db: "by_trust", credentials: Credentials::None },
-        Kind { label: "scram-sha-256", db: "by_password", credentials: Credentials::Password(PASSWORD) },
-        Kind { label: "oauth, pg_jwks", db: "by_token", credentials: Credentials::Bearer(&token) },
+        Kind { label: "scram-sha-256", db: "by_scram", credentials: Credentials::Password(PASSWORD) },
     ];
+    match cfg!(without_pam) {
+        true => println!("\nLogins: there is no PAM here for the token as the password"),
+        false => {
+            kinds.push(Kind { label: PASSWORD_DOOR, db: "by_pam", credentials: Credentials::Cleartext(&token) });
+        }
+    }
+    match server.cluster().major_version() {
+        ..18 => println!("\nLogins: PostgreSQL has OAuth from version 18 on"),
+        _ => kinds.push(Kind { label: OAUTH_DOOR, db: "by_oauth", credentials: Credentials::Bearer(&token) }),
+    }
+    prepare(server, &kinds);
     for kind in &kinds {
         (0..20).for_each(|_| {
             log_in(server, kind);
         });
     }
     let before = server.issuer_requests();
-    let targets = [
-        ("one after another", one_after_another(server, &kinds), LABELS[0]),
-        ("from 8 clients", from_many_clients(server, &kinds), LABELS[1]),
-    ]
-    .into_iter()
-    .flat_map(|(title, samples, labels)| print(title, &kinds, samples, labels));
-    let targets = targets.collect();
+    if !cfg!(without_pam) {
+        // PAM loads the modules of the service "other" for each login too: on Debian those for users of the machine.
+        print("one after another; the machine's own PAM service \"other\"", &kinds, one_after_another(server, &kinds));
+        server.cluster().write_pam_service("other", "auth required pam_deny.so\naccount required pam_deny.so\n");
+    }
+    let mut targets = print("one after another", &kinds, one_after_another(server, &kinds));
+    targets.extend(print("from 8 clients", &kinds, from_many_clients(server, &kinds)));
     let requests = server.issuer_requests() - before;
     println!("  Requests that the issuer saw meanwhile: {requests}");
     targets
 }
 
-/// What the targets compare.
-const LABELS: [[&str; 2]; 2] = [
-    [
-        "the median login with a token, to one with trust; one after another",
-        "logins a second with scram-sha-256, to those with a token; one after another",
-    ],
-    [
-        "the median login with a token, to one with trust; from 8 clients",
-        "logins a second with scram-sha-256, to those with a token; from 8 clients",
-    ],
-];
+const PASSWORD_DOOR: &str = "token as password, pg_jwks";
+const OAUTH_DOOR: &str = "oauth, pg_jwks";
 
-fn prepare(server: &Server) {
+/// What the median login by a door may take, to one with trust.
+fn bound(label: &str) -> Option<f64> {
+    match label {
+        PASSWORD_DOOR => Some(1.4),
+        OAUTH_DOOR => Some(1.3),
+        _ => None,
+    }
+}
+
+fn prepare(server: &Server, kinds: &[Kind]) {
     let cluster = server.cluster();
+    encrypt(cluster);
     let mut admin = server.superuser();
-    for statement in [
-        &format!("CREATE ROLE \"{SUB}\" LOGIN PASSWORD '{PASSWORD}'"),
-        "CREATE DATABASE by_trust",
-        "CREATE DATABASE by_password",
-        "CREATE DATABASE by_token",
-        "ALTER SYSTEM SET oauth_validator_libraries = 'pg_jwks'",
-    ] {
-        admin.batch_execute(statement).expect(statement);
-    }
+    let role = format!("CREATE ROLE \"{SUB}\" LOGIN PASSWORD '{PASSWORD}'");
+    admin.batch_execute(&role).expect("CREATE ROLE");
     let issuer = server.issuer_url();
-    let hba = format!(
-        "host by_token all all oauth issuer=\"{issuer}\" scope=\"login\"\n\
-         host by_password all all scram-sha-256\n\
-         host all all all trust\n"
-    );
-    cluster.write_file("pg_hba.conf", &hba);
-    cluster.reload();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    // The server takes note a moment later.
-    while RawClient::connect(cluster, SUB, "by_password", Credentials::Password("wrong")).is_ok() {
-        assert!(Instant::now() < deadline, "the server does not reload");
-        thread::sleep(Duration::from_millis(20));
+    let mut hba = String::new();
+    for Kind { label, db, .. } in kinds {
+        admin.batch_execute(&format!("CREATE DATABASE {db}")).expect("CREATE DATABASE");
+        let method = match *label {
+            OAUTH_DOOR => format!("oauth issuer=\"{issuer}\" scope=\"login\""),
+            PASSWORD_DOOR => "pam pamservice=pg_jwks".to_owned(),
+            method => method.to_owned(),
+        };
+        writeln!(hba, "hostssl {db} all all {method}").expect("writing to a string");
+        match *label {
+            OAUTH_DOOR => {
+                let set = "ALTER SYSTEM SET oauth_validator_libraries = 'pg_jwks'";
+                admin.batch_execute(set).expect("ALTER SYSTEM");
+            }
+            PASSWORD_DOOR => {
+                let lines =
+                    format!("auth required {{module}} issuer={issuer} scope=login\naccount required {{module}}\n");
+                cluster.write_pam_service("pg_jwks", &lines);
+            }
+            _ => {}
+        }
     }
+    cluster.write_file("pg_hba.conf", &format!("{hba}host all all all trust\n"));
+    cluster.reload();
+    let wrong = Kind { label: "", db: "by_scram", credentials: Credentials::Password("wrong") };
+    // The server takes note a moment later.
+    eventually("a reload", || try_log_in(server, &wrong).is_err().then_some(()));
+}
+
+fn try_log_in(server: &Server, kind: &Kind) -> Result<RawClient, Refused> {
+    let parameters = [("user", SUB), ("database", kind.db)];
+    RawClient::connect_over_tls(server.cluster(), &parameters, kind.credentials)
 }
 
 fn log_in(server: &Server, kind: &Kind) -> Duration {
     let begun = Instant::now();
-    let session = RawClient::connect(server.cluster(), SUB, kind.db, kind.credentials)
-        .unwrap_or_else(|error| panic!("{}: {error:?}", kind.label));
+    let session = try_log_in(server, kind).unwrap_or_else(|error| panic!("{}: {error:?}", kind.label));
     let took = begun.elapsed();
     drop(session);
     took
 }
 
-fn one_after_another(server: &Server, kinds: &[Kind; 3]) -> [Sample; 3] {
-    let mut samples = [const { Sample::EMPTY }; 3];
+fn one_after_another(server: &Server, kinds: &[Kind]) -> Vec<Sample> {
+    let mut samples: Vec<_> = kinds.iter().map(|_| Sample::EMPTY).collect();
     for _ in 0..LOGINS {
         for (kind, sample) in kinds.iter().zip(&mut samples) {
             let took = log_in(server, kind);
@@ -142,8 +162,8 @@ fn one_after_another(server: &Server, kinds: &[Kind; 3]) -> [Sample; 3] {
     samples
 }
 
-fn from_many_clients(server: &Server, kinds: &[Kind; 3]) -> [Sample; 3] {
-    let mut samples = [const { Sample::EMPTY }; 3];
+fn from_many_clients(server: &Server, kinds: &[Kind]) -> Vec<Sample> {
+    let mut samples: Vec<_> = kinds.iter().map(|_| Sample::EMPTY).collect();
     for _ in 0..ROUNDS {
         for (kind, sample) in kinds.iter().zip(&mut samples) {
             let processor = processor_time_of_children(server.cluster().postmaster_pid());
@@ -180,17 +200,17 @@ fn processor_time_of_children(pid: i32) -> Duration {
     Duration::from_secs(ticks) / u32::try_from(per_second).expect("a small number")
 }
 
-fn print(title: &str, kinds: &[Kind; 3], mut samples: [Sample; 3], labels: [&'static str; 2]) -> [Target; 2] {
+fn print(title: &str, kinds: &[Kind], mut samples: Vec<Sample>) -> Vec<Target> {
     // The client's part of SCRAM, 4096 rounds of HMAC-SHA-256, counts: libpq does the same work.
-    let title = format!("Logins over TCP, {title}: the same client for all, until the server is ready");
-    let mut table = Table::new(title, &["", "p50", "p99", "a second", "p50 to trust", "server's processor"]);
-    let [trust, _, oauth] = [0, 1, 2].map(|kind| samples[kind].quantile(0.5));
-    for (kind, sample) in kinds.iter().zip(&mut samples) {
-        let (median, slow) = (sample.quantile(0.5), sample.quantile(0.99));
+    let heading = format!("Logins over TLS, {title}: the same client for all, until the server is ready");
+    let mut table = Table::new(heading, &["", "p50", "p99", "a second", "p50 to trust", "server's processor"]);
+    let medians: Vec<f64> = samples.iter_mut().map(|sample| sample.quantile(0.5)).collect();
+    let (trust, scram) = (medians[0], medians[1]);
+    for ((kind, sample), median) in kinds.iter().zip(&mut samples).zip(&medians) {
         table.line([
             kind.label.to_owned(),
-            duration(median),
-            duration(slow),
+            duration(*median),
+            duration(sample.quantile(0.99)),
             format!("{:.0}", sample.per_second()),
             ratio(median / trust),
             match sample.processor {
@@ -200,8 +220,18 @@ fn print(title: &str, kinds: &[Kind; 3], mut samples: [Sample; 3], labels: [&'st
         ]);
     }
     table.print();
-    [
-        Target::new(labels[0], oauth / trust, 1.3),
-        Target::new(labels[1], samples[1].per_second() / samples[2].per_second(), 1.0),
-    ]
+    let with_bounds =
+        kinds.iter().zip(&medians).filter_map(|(kind, median)| Some((kind.label, median, bound(kind.label)?)));
+    with_bounds
+        .flat_map(|(label, median, bound)| {
+            [
+                Target::new(format!("the median login by {label}, to one with trust; {title}"), median / trust, bound),
+                Target::new(
+                    format!("the median login by {label}, to one with scram-sha-256; {title}"),
+                    median / scram,
+                    1.0,
+                ),
+            ]
+        })
+        .collect()
 }

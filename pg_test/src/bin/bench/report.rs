@@ -6,15 +6,15 @@ use crate::measure::Nanoseconds;
 
 /// A ratio that must not be larger than a bound.
 pub struct Target {
-    what: &'static str,
+    what: String,
     ratio: f64,
     bound: f64,
 }
 
 impl Target {
     /// `what` names both sides of the ratio.
-    pub fn new(what: &'static str, ratio: f64, bound: f64) -> Self {
-        Self { what, ratio, bound }
+    pub fn new(what: impl Into<String>, ratio: f64, bound: f64) -> Self {
+        Self { what: what.into(), ratio, bound }
     }
 
     /// Whether the ratio is within its bound.

@@ -92,7 +92,11 @@ impl Server {
 }
 
 fn cluster(issuer: &Issuer, preload: &str) -> Cluster {
-    let cluster = Cluster::options()
+    let options = match cfg!(without_pam) {
+        true => Cluster::options(),
+        false => Cluster::options().with_pam_services(),
+    };
+    let cluster = options
         .setting("shared_preload_libraries", preload)
         .setting("pg_jwks.issuer", issuer.url())
         .setting("pg_jwks.audience", "app")
