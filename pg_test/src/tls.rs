@@ -36,11 +36,15 @@ pub fn encrypt(cluster: &Cluster) -> PathBuf {
 /// The file of the data directory with the authority of [`encrypt`].
 const ROOT: &str = "root.crt";
 
+/// The file with the authority of a server to which [`encrypt`] gave TLS.
+pub fn root_of(cluster: &Cluster) -> PathBuf {
+    cluster.data_dir().join(ROOT)
+}
+
 /// What a client trusts of a server to which [`encrypt`] gave TLS. It is made once.
 pub(crate) fn client_config(cluster: &Cluster) -> Arc<ClientConfig> {
     static CONFIGS: Mutex<BTreeMap<PathBuf, Arc<ClientConfig>>> = Mutex::new(BTreeMap::new());
-    let root = cluster.data_dir().join(ROOT);
-    CONFIGS.lock().entry(root).or_insert_with_key(|root| new_client_config(root)).clone()
+    CONFIGS.lock().entry(root_of(cluster)).or_insert_with_key(|root| new_client_config(root)).clone()
 }
 
 fn new_client_config(root: &Path) -> Arc<ClientConfig> {

@@ -1,15 +1,17 @@
 //! New sessions over TLS: with a token, beside what else a server can ask for.
 
+use std::any::Any;
 use std::fmt::Write as _;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pg_test::tls::encrypt;
+use pg_test::tls::{encrypt, root_of};
 use pg_test::wait::eventually;
-use pg_test::{Credentials, RawClient, Refused};
+use pg_test::{Credentials, RawClient};
 use serde_json::json;
 
+use crate::libpq::Connection;
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::{SUB, Server};
 
@@ -22,10 +24,21 @@ const ROUNDS: usize = 4;
 
 const PASSWORD: &str = "correct horse battery staple";
 
+/// How a client logs in.
+#[derive(Clone, Copy)]
+enum Login<'a> {
+    /// With libpq, and a password if there is one.
+    Libpq(Option<&'a str>),
+    /// With a client of our own: few drivers know OAuth.
+    Own(Credentials<'a>),
+}
+
 struct Kind<'a> {
     label: &'static str,
     db: &'static str,
-    credentials: Credentials<'a>,
+    login: Login<'a>,
+    /// The number of the kind with trust, and the same client.
+    trust: usize,
 }
 
 /// What the logins of a kind took.
@@ -57,18 +70,23 @@ pub fn run(server: &Server) -> Vec<Target> {
     claims["scope"] = json!("login");
     let token = server.keys()[0].sign(&claims);
     let mut kinds = vec![
-        Kind { label: "trust", db: "by_trust", credentials: Credentials::None },
-        Kind { label: "scram-sha-256", db: "by_scram", credentials: Credentials::Password(PASSWORD) },
+        Kind { label: "trust", db: "by_trust", login: Login::Libpq(None), trust: 0 },
+        Kind { label: "scram-sha-256", db: "by_scram", login: Login::Libpq(Some(PASSWORD)), trust: 0 },
     ];
     match cfg!(without_pam) {
         true => println!("\nLogins: there is no PAM here for the token as the password"),
         false => {
-            kinds.push(Kind { label: PASSWORD_DOOR, db: "by_pam", credentials: Credentials::Cleartext(&token) });
+            kinds.push(Kind { label: PASSWORD_DOOR, db: "by_pam", login: Login::Libpq(Some(&token)), trust: 0 });
         }
     }
     match server.cluster().major_version() {
         ..18 => println!("\nLogins: PostgreSQL has OAuth from version 18 on"),
-        _ => kinds.push(Kind { label: OAUTH_DOOR, db: "by_oauth", credentials: Credentials::Bearer(&token) }),
+        _ => {
+            let trust = kinds.len();
+            kinds.push(Kind { label: OWN_TRUST, db: "by_trust", login: Login::Own(Credentials::None), trust });
+            let login = Login::Own(Credentials::Bearer(&token));
+            kinds.push(Kind { label: OAUTH_DOOR, db: "by_oauth", login, trust });
+        }
     }
     prepare(server, &kinds);
     for kind in &kinds {
@@ -90,7 +108,8 @@ pub fn run(server: &Server) -> Vec<Target> {
 }
 
 const PASSWORD_DOOR: &str = "token as password, pg_jwks";
-const OAUTH_DOOR: &str = "oauth, pg_jwks";
+const OWN_TRUST: &str = "trust, another client than libpq";
+const OAUTH_DOOR: &str = "oauth, pg_jwks, the same client";
 
 /// What the median login by a door may take, to one with trust.
 fn bound(label: &str) -> Option<f64> {
@@ -109,7 +128,7 @@ fn prepare(server: &Server, kinds: &[Kind]) {
     admin.batch_execute(&role).expect("CREATE ROLE");
     let issuer = server.issuer_url();
     let mut hba = String::new();
-    for Kind { label, db, .. } in kinds {
+    for Kind { label, db, .. } in kinds.iter().filter(|kind| kind.label != OWN_TRUST) {
         admin.batch_execute(&format!("CREATE DATABASE {db}")).expect("CREATE DATABASE");
         let method = match *label {
             OAUTH_DOOR => format!("oauth issuer=\"{issuer}\" scope=\"login\""),
@@ -132,19 +151,39 @@ fn prepare(server: &Server, kinds: &[Kind]) {
     }
     cluster.write_file("pg_hba.conf", &format!("{hba}host all all all trust\n"));
     cluster.reload();
-    let wrong = Kind { label: "", db: "by_scram", credentials: Credentials::Password("wrong") };
+    let wrong = Kind { label: "", db: "by_scram", login: Login::Libpq(Some("wrong")), trust: 0 };
     // The server takes note a moment later.
     eventually("a reload", || try_log_in(server, &wrong).is_err().then_some(()));
 }
 
-fn try_log_in(server: &Server, kind: &Kind) -> Result<RawClient, Refused> {
-    let parameters = [("user", SUB), ("database", kind.db)];
-    RawClient::connect_over_tls(server.cluster(), &parameters, kind.credentials)
+fn try_log_in(server: &Server, kind: &Kind) -> Result<Session, String> {
+    let cluster = server.cluster();
+    match kind.login {
+        Login::Libpq(password) => {
+            let settings = format!(
+                "host={} port={} user={SUB} dbname={} password='{}' sslmode=verify-full sslrootcert={}",
+                cluster.host(),
+                cluster.port(),
+                kind.db,
+                password.unwrap_or_default(),
+                root_of(cluster).display(),
+            );
+            Connection::open(&settings).map(|session| Box::new(session) as Session)
+        }
+        Login::Own(credentials) => {
+            let parameters = [("user", SUB), ("database", kind.db)];
+            let session = RawClient::connect_over_tls(cluster, &parameters, credentials);
+            session.map(|session| Box::new(session) as Session).map_err(|refused| format!("{refused:?}"))
+        }
+    }
 }
+
+/// What ends when it is dropped.
+type Session = Box<dyn Any>;
 
 fn log_in(server: &Server, kind: &Kind) -> Duration {
     let begun = Instant::now();
-    let session = try_log_in(server, kind).unwrap_or_else(|error| panic!("{}: {error:?}", kind.label));
+    let session = try_log_in(server, kind).unwrap_or_else(|error| panic!("{}: {error}", kind.label));
     let took = begun.elapsed();
     drop(session);
     took
@@ -201,18 +240,17 @@ fn processor_time_of_children(pid: i32) -> Duration {
 }
 
 fn print(title: &str, kinds: &[Kind], mut samples: Vec<Sample>) -> Vec<Target> {
-    // The client's part of SCRAM, 4096 rounds of HMAC-SHA-256, counts: libpq does the same work.
-    let heading = format!("Logins over TLS, {title}: the same client for all, until the server is ready");
+    let heading = format!("Logins over TLS, {title}: until the server is ready");
     let mut table = Table::new(heading, &["", "p50", "p99", "a second", "p50 to trust", "server's processor"]);
     let medians: Vec<f64> = samples.iter_mut().map(|sample| sample.quantile(0.5)).collect();
-    let (trust, scram) = (medians[0], medians[1]);
+    let scram = medians[1];
     for ((kind, sample), median) in kinds.iter().zip(&mut samples).zip(&medians) {
         table.line([
             kind.label.to_owned(),
             duration(*median),
             duration(sample.quantile(0.99)),
             format!("{:.0}", sample.per_second()),
-            ratio(median / trust),
+            ratio(median / medians[kind.trust]),
             match sample.processor {
                 Duration::ZERO => "-".to_owned(),
                 processor => duration(processor.as_nanos() as f64 / sample.times.len() as f64),
@@ -220,18 +258,15 @@ fn print(title: &str, kinds: &[Kind], mut samples: Vec<Sample>) -> Vec<Target> {
         ]);
     }
     table.print();
-    let with_bounds =
-        kinds.iter().zip(&medians).filter_map(|(kind, median)| Some((kind.label, median, bound(kind.label)?)));
-    with_bounds
-        .flat_map(|(label, median, bound)| {
-            [
-                Target::new(format!("the median login by {label}, to one with trust; {title}"), median / trust, bound),
-                Target::new(
-                    format!("the median login by {label}, to one with scram-sha-256; {title}"),
-                    median / scram,
-                    1.0,
-                ),
-            ]
-        })
-        .collect()
+    let mut targets = Vec::new();
+    for (kind, median) in kinds.iter().zip(&medians) {
+        let Some(bound) = bound(kind.label) else { continue };
+        let what = format!("the median login by {}, to one with trust; {title}", kind.label);
+        targets.push(Target::new(what, median / medians[kind.trust], bound));
+        if kind.trust == 0 {
+            let what = format!("the median login by {}, to one with scram-sha-256; {title}", kind.label);
+            targets.push(Target::new(what, median / scram, 1.0));
+        }
+    }
+    targets
 }

@@ -2,6 +2,7 @@
 //! missed target is a failure; names of sections run only those.
 
 mod first_tokens;
+mod libpq;
 mod logins;
 mod measure;
 mod new_connection;
