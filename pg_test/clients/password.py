@@ -1,4 +1,4 @@
-"""psycopg 3, psycopg 2 and asyncpg: logs in with the token on standard input as the password.
+"""psycopg 3 and its pool, psycopg 2 and asyncpg: logs in with the token on standard input as the password.
 
 Prints who the session is: at once, and after RESET ALL and DISCARD ALL. The other settings are libpq's: PGHOST and so on."""
 
@@ -18,6 +18,22 @@ def psycopg3(token):
     for statement in ["SELECT 1", "RESET ALL", "DISCARD ALL"]:
         connection.execute(statement)
         print(connection.execute(QUERY).fetchone()[0])
+
+
+def psycopg_pool(token):
+    from psycopg_pool import ConnectionPool
+
+    def settings():
+        return {"password": token, "sslmode": "verify-full", "autocommit": True}
+
+    # docs/login.md: from here
+    pool = ConnectionPool(kwargs=settings, open=True)  # a function that is called for each connection
+    # docs/login.md: to here
+    with pool.connection() as connection:
+        for statement in ["SELECT 1", "RESET ALL", "DISCARD ALL"]:
+            connection.execute(statement)
+            print(connection.execute(QUERY).fetchone()[0])
+    pool.close()
 
 
 def psycopg2(token):
@@ -56,4 +72,5 @@ def asyncpg(token):
     asyncio.run(run())
 
 
-{"psycopg3": psycopg3, "psycopg2": psycopg2, "asyncpg": asyncpg}[sys.argv[1]](sys.stdin.readline().strip())
+drivers = {"psycopg3": psycopg3, "psycopg_pool": psycopg_pool, "psycopg2": psycopg2, "asyncpg": asyncpg}
+drivers[sys.argv[1]](sys.stdin.readline().strip())

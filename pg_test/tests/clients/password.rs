@@ -88,6 +88,7 @@ fn psql_logs_in() {
 #[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
 fn psycopg_3_logs_in() {
     assert_logs_in(|| python("psycopg3"));
+    assert_logs_in(|| python("psycopg_pool"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pg_test::documents::Page;
+use pg_test::tls::encrypt;
 use pg_test::{Alg, Cluster, Credentials, RawClient, SigningKey, claims, jwks, pg_error};
 use postgres::Client;
 use serde_json::{Value, json};
@@ -163,9 +164,40 @@ fn settings_of_other_pages(cluster: &Cluster, key: &SigningKey) {
 fn the_login_is_refused_before_postgresql_18() {
     let cluster = server();
     run(&cluster, "CREATE EXTENSION pg_jwks");
-    let path = cluster.write_file("login.sql", &blocks("docs/login.md", "Setting it up", "sql")[0]);
+    let path = cluster.write_file("login.sql", &blocks("docs/login.md", "OAuth, on PostgreSQL 18", "sql")[0]);
     let refused = cluster.run_sql_file("postgres", "app", path).expect_err("no OAuth before PostgreSQL 18");
     assert!(refused.contains("unrecognized configuration parameter \"oauth_validator_libraries\""), "{refused}");
+}
+
+/// The statements, and the two files, on a server that would let everybody else in.
+#[test]
+#[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
+fn the_token_is_the_password() {
+    let cluster = Cluster::options().with_pam_services().start();
+    cluster.create_database("app", "UTF8");
+    let key = SigningKey::generate(Alg::Es256, "documents");
+    run(&cluster, "CREATE EXTENSION pg_jwks");
+    let statements = &blocks("docs/login.md", "The token as password", "sql")[0];
+    run(&cluster, &format!("LOAD 'pg_jwks'; {statements}"));
+    let [service, hba] = &blocks("docs/login.md", "The token as password", "")[..] else { panic!("two files") };
+    let example = Page::of_repository("docs/pam.d/pg_jwks").text();
+    assert!(example.ends_with(service), "the example is another file: {example}");
+    cluster.write_pam_service("pg_jwks", &service.replace("pam_pg_jwks.so", "{module}"));
+    cluster.write_file("pg_hba.conf", &format!("{hba}\nhost all all all trust\n"));
+    encrypt(&cluster);
+    cluster.restart();
+    publish(&cluster, &key);
+    reloaded(&cluster, "pg_jwks.jwks");
+    let log_in = |token: &str| {
+        let parameters = [("user", "alice"), ("database", "app")];
+        RawClient::connect_over_tls(&cluster, &parameters, Credentials::Cleartext(token))
+    };
+    let read = [("scope", json!("openid db:read"))];
+    let mut alice = log_in(&token(&key, "alice", &read)).expect("her token");
+    assert_eq!(alice.value("SELECT auth.user_id()").as_deref(), Some("alice"));
+    for refused in [token(&key, "bob", &read), token(&key, "alice", &[("scope", json!("openid"))])] {
+        assert!(log_in(&refused).is_err(), "{refused}");
+    }
 }
 
 /// The lines of `pg_hba.conf` but for TLS, on a server that would let everybody else in.
@@ -175,8 +207,8 @@ fn the_login_works_from_postgresql_18_on() {
     let cluster = server();
     let key = SigningKey::generate(Alg::Es256, "documents");
     run(&cluster, "CREATE EXTENSION pg_jwks");
-    run(&cluster, &blocks("docs/login.md", "Setting it up", "sql")[0]);
-    let hba = &blocks("docs/login.md", "Setting it up", "")[0];
+    run(&cluster, &blocks("docs/login.md", "OAuth, on PostgreSQL 18", "sql")[0]);
+    let hba = &blocks("docs/login.md", "OAuth, on PostgreSQL 18", "")[0];
     assert!(hba.contains("hostssl ") && hba.contains("peer"), "{hba}");
     let hba = hba.replace("hostssl ", "host    ");
     cluster.write_file("pg_hba.conf", &format!("{hba}\nhost all all all trust\n"));

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 
-use pg_test::{Alg, Cluster, Issuer, PgError, SigningKey, jwks, now, pg_error};
+use pg_test::tls::encrypt;
+use pg_test::{Alg, Cluster, Credentials, Issuer, PgError, RawClient, Refused, SigningKey, jwks, now, pg_error};
 use postgres::types::FromSqlOwned;
 use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
@@ -45,10 +46,36 @@ impl Example {
         };
         let (issuer, audience) = (value("pg_jwks.issuer"), value("pg_jwks.audience"));
         let all = settings.iter().chain(more);
-        let options = all.fold(Cluster::options(), |options, (name, value)| options.setting(name, value));
+        let options = match cfg!(without_pam) {
+            true => Cluster::options(),
+            false => Cluster::options().with_pam_services(),
+        };
+        let options = all.fold(options, |options, (name, value)| options.setting(name, value));
         let cluster = options.start();
         cluster.client().batch_execute(&format!("CREATE DATABASE {DATABASE}")).expect("CREATE DATABASE");
         Self { cluster, name, key: SigningKey::generate(alg, "k1"), issuer, audience }
+    }
+
+    /// Lets people log in with tokens as passwords as the example says: these are the blocks of its section, the file of the
+    /// PAM service first, then perhaps `pg_ident.conf`, and `pg_hba.conf` last.
+    pub fn open_password_door(&self, blocks: &[String]) {
+        let service = blocks[0].replace("pam_pg_jwks.so", "{module}");
+        assert!(service.starts_with("# /etc/pam.d/pg_jwks\n"), "{service}");
+        self.cluster.write_pam_service("pg_jwks", &service);
+        for block in &blocks[1..] {
+            let file = block.trim_start_matches("# ").split([',', ':']).next().expect("a name");
+            assert!(["pg_ident.conf", "pg_hba.conf"].contains(&file), "{block}");
+            let rest = if file == "pg_hba.conf" { "local all all trust\nhost all all all trust\n" } else { "" };
+            self.cluster.write_file(file, &format!("{block}\n{rest}"));
+        }
+        encrypt(&self.cluster);
+        self.cluster.restart();
+    }
+
+    /// Logs in with the token of these claims as the password.
+    pub fn log_in(&self, role: &str, token: &str) -> Result<RawClient, Refused> {
+        let parameters = [("user", role), ("database", DATABASE)];
+        RawClient::connect_over_tls(&self.cluster, &parameters, Credentials::Cleartext(token))
     }
 
     /// Gives the server the issuer's key as a JWKS.
@@ -69,6 +96,14 @@ impl Example {
     pub fn with_pem(self) -> Self {
         let path = self.cluster.write_file("public.pem", &self.key.public_pem());
         self.set("pg_jwks.jwks_uri", &format!("file:{}", path.display()));
+        self
+    }
+
+    /// The same for all databases: a login is decided before its database is known.
+    pub fn with_system_pem(self) -> Self {
+        let path = self.cluster.write_file("public.pem", &self.key.public_pem());
+        let set = format!("ALTER SYSTEM SET pg_jwks.jwks_uri = 'file:{}'", path.display());
+        self.superuser().batch_execute(&set).expect("a setting");
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use pg_test::documents::Page;
 use pg_test::{Alg, Issuer, Requests};
 use serde_json::{Value, json};
 
@@ -186,4 +187,26 @@ fn the_pem_may_be_at_a_url() {
     example.assert_bad_tokens_refused("app", &alice(), ITEMS);
     // Once more for the forged token: PEM has no kid, so its key might have been a new one.
     assert_eq!(origin.requests(), Requests { discovery: 0, jwks: 2 });
+}
+
+/// With the connection string that the application had, as the role that all have.
+#[test]
+#[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
+fn the_token_can_be_the_password() {
+    let example = started().with_system_pem();
+    let example = set_up(example);
+    let page = Page::of_repository("rls_examples/from_proxy_variables/README.md");
+    example.open_password_door(&page.blocks("The token as the password", ""));
+    for (claims, seen) in [(alice(), "anvil"), (bob(), "lamp rug")] {
+        let mut client = example.log_in("app", &example.token(claims)).expect("a good token");
+        let items = "SELECT string_agg(item, ' ' ORDER BY id) FROM orders";
+        assert_eq!(client.value(items).as_deref(), Some(seen));
+        client.query("DISCARD ALL").expect("back to the login");
+        assert_eq!(client.value(items).as_deref(), Some(seen));
+        client.query("SET orochi.tenant_id = '2'").expect_err("the variables belong to the token");
+    }
+    for bad in example.bad_tokens(&alice()) {
+        assert!(example.log_in("app", &bad).is_err(), "{bad}");
+    }
+    assert!(example.log_in("postgres", &example.token(alice())).is_ok(), "others log in as before");
 }

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use pg_test::{Alg, Credentials, RawClient};
+use pg_test::documents::Page;
+use pg_test::{Alg, Credentials, RawClient, Refused};
 use serde_json::{Value, json};
 
 use crate::checks::{Guarded, assert_ends};
@@ -164,27 +165,43 @@ fn the_variables_belong_to_the_token() {
 }
 
 /// The line of `pg_hba.conf` that the README has, but for TLS, on a server that would let everybody else in.
+fn logins() -> Vec<String> {
+    Page::of_repository("rls_examples/from_role_mapping_proxy/README.md").blocks("Logging in with the token", "")
+}
+
+#[test]
+#[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
+fn people_log_in_with_their_tokens_as_passwords() {
+    let example = Example::start("from_role_mapping_proxy", Alg::Rs256).with_system_jwks();
+    example.run("schema.sql");
+    example.run("policies.sql");
+    example.open_password_door(&logins()[..2]);
+    assert_people_log_in(&example, |role, token| example.log_in(role, token));
+}
+
 #[test]
 #[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
-fn people_log_in_with_their_tokens() {
+fn people_log_in_with_their_tokens_by_oauth() {
     let example =
         Example::start_with("from_role_mapping_proxy", Alg::Rs256, &[("oauth_validator_libraries", "pg_jwks")])
             .with_system_jwks();
     example.run("schema.sql");
     example.run("policies.sql");
-    let line = "host app app_reader,app_writer,app_admin all oauth issuer=\"https://example.eu.auth0.com/\" \
-                scope=\"openid\" delegate_ident_mapping=1";
+    let line = logins()[2].replace("hostssl", "host");
     example.cluster.write_file("pg_hba.conf", &format!("{line}\nlocal all all trust\nhost all all all trust\n"));
     example.cluster.restart();
+    assert_people_log_in(&example, |role, token| {
+        RawClient::connect(&example.cluster, role, "app", Credentials::Bearer(token))
+    });
+}
 
+fn assert_people_log_in(example: &Example, log_in: impl Fn(&str, &str) -> Result<RawClient, Refused>) {
     let token = |user: &str, org: &str, roles: Value| {
         let mut claims = claims(user, org, roles);
         claims["scope"] = json!("openid profile");
         claims
     };
     let alice = token("alice", "org_acme", json!(["writer", "reader"]));
-    let log_in =
-        |role: &str, token: &str| RawClient::connect(&example.cluster, role, "app", Credentials::Bearer(token));
     let names = "SELECT string_agg(name, ' ' ORDER BY name) FROM projects";
     for (claims, role, seen) in [
         (alice.clone(), "app_writer", "Apollo Artemis"),
