@@ -102,7 +102,7 @@ install: ## Install the extension into PostgreSQL (DESTDIR and PAM_MODULES are h
 # what those who run an example make there.
 documents:
 	install -d -m 755 "$(FOLDER)"
-	tar --mode='a=rX,u+w' --exclude=self_signed_api/{node_modules,keys,dist} -cf - $(DOCUMENTS) |
+	tar --mode='a=rX,u+w' --exclude={self_signed_api,psql_login}/{node_modules,keys,dist} -cf - $(DOCUMENTS) |
 		tar -C "$(FOLDER)" --no-same-owner -xpf -
 
 package: ## Make a tarball of what install installs, and the documents

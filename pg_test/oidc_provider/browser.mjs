@@ -1,7 +1,10 @@
-// What a person does with the code that a device shows, in a browser: opens the page, types the code, confirms it,
-// signs in and consents. It knows HTTP, cookies and forms, and nothing of the provider.
+// What a person does in a browser: with the code that a device shows, or on the page of a login. It knows HTTP, cookies and
+// forms, and nothing of the provider.
 //
-//   node browser.mjs URL CODE USER approve|deny     prints the last page's heading
+//   node browser.mjs URL CODE USER approve|deny     types the code, confirms it, signs in and consents
+//   node browser.mjs URL '' USER sign-in|abort      signs in and consents, or aborts
+//
+// Both print the last page's heading.
 
 class Browser {
   #cookies = new Map();
@@ -20,6 +23,12 @@ class Browser {
       return this.open(new URL(response.headers.get('location'), url));
     }
     return { url, html: await response.text() };
+  }
+
+  // Follows the link whose address ends so.
+  follow(page, end) {
+    const address = [...page.html.matchAll(/<a\b([^>]*)>/g)].map(([, link]) => attribute(link, 'href'));
+    return this.open(new URL(address.find((href) => href?.endsWith(end)), page.url));
   }
 
   // Fills in the page's form and submits it.
@@ -58,4 +67,16 @@ export async function decide(url, code, user, decision) {
   return heading(await browser.submit(page, {}));
 }
 
-if (process.argv[1].endsWith('browser.mjs')) console.log(await decide(...process.argv.slice(2)));
+// The page comes from an authorization request, and the last one is the application's.
+export async function signIn(url, user, decision) {
+  const browser = new Browser();
+  const page = await browser.open(url);
+  if (decision === 'abort') return heading(await browser.follow(page, '/abort'));
+  const consent = await browser.submit(page, { login: user, password: 'any' });
+  return heading(await browser.submit(consent, {}));
+}
+
+if (process.argv[1].endsWith('browser.mjs')) {
+  const [url, code, user, decision] = process.argv.slice(2);
+  console.log(code ? await decide(url, code, user, decision) : await signIn(url, user, decision));
+}

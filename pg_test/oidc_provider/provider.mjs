@@ -37,6 +37,15 @@ const configuration = {
       redirect_uris: [],
       response_types: [],
     },
+    // A person's own command. The second one's access tokens are about to expire.
+    ...['cli', 'cli-short'].map((client_id) => ({
+      client_id,
+      application_type: 'native',
+      token_endpoint_auth_method: 'none',
+      grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+      redirect_uris: ['http://127.0.0.1/callback'],
+      response_types: ['code'],
+    })),
   ],
   // ID tokens are signed with RS256, access tokens with ES256.
   jwks: {
@@ -49,20 +58,22 @@ const configuration = {
   features: {
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
+    revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
       // libpq sends no `resource`, so every token is for the database.
       defaultResource: () => AUDIENCE,
       useGrantedResource: () => true,
-      getResourceServerInfo: () => ({
+      getResourceServerInfo: (ctx, resource, client) => ({
         audience: AUDIENCE,
         scope: 'db:read db:write',
         accessTokenFormat: 'jwt',
         jwt: { sign: { alg: 'ES256' } },
-        accessTokenTTL: 300,
+        accessTokenTTL: client.clientId === 'cli-short' ? 62 : 300,
       }),
     },
   },
+  issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   findAccount: (ctx, id) =>
     ACCOUNTS[id] && { accountId: id, claims: () => ({ sub: id, ...ACCOUNTS[id] }) },
   extraTokenClaims: (ctx, token) => ACCOUNTS[token.accountId] ?? { role: 'service' },

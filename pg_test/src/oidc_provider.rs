@@ -1,12 +1,13 @@
 //! A certified OpenID provider, npm's oidc-provider, on 127.0.0.1.
 //!
 //! It has two people, `alice` (role `reader`) and `bob` (role `writer`), the
-//! public client `psql` for the device flow, and the client `service` (role
+//! public clients `psql` for the device flow and `cli` for all flows of a person, and the client `service` (role
 //! `service`) with credentials of its own. Access tokens are JWTs by RFC 9068 for
 //! the audience [`AUDIENCE`].
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clients;
+use crate::long;
 use crate::tls::{Authority, Validity};
 
 /// The `aud` of its access tokens.
@@ -65,6 +67,7 @@ impl OidcProvider {
         let folder = clients::node_folder(&[
             ("provider.mjs", include_str!("../oidc_provider/provider.mjs")),
             ("browser.mjs", include_str!("../oidc_provider/browser.mjs")),
+            ("chromium.mjs", include_str!("../oidc_provider/chromium.mjs")),
             ("tokens.mjs", include_str!("../oidc_provider/tokens.mjs")),
         ]);
         let mut arguments = Vec::new();
@@ -124,6 +127,25 @@ impl OidcProvider {
     /// Tokens of a person, by the device flow.
     pub fn device_tokens(&self, user: &str, scope: &str) -> Tokens {
         self.tokens(&["device", scope, user])
+    }
+
+    /// A program that does with the page of a login, whose address is its argument, what a person does in a browser. It is
+    /// what `BROWSER` names; `decision` approves or denies. With `PG_JWKS_LONG=1` it is Chromium.
+    pub fn browser(&self, user: &str, decision: Decision) -> PathBuf {
+        let word = match decision {
+            Decision::Approve => "sign-in",
+            Decision::Deny => "abort",
+        };
+        let path = self.folder.path().join(format!("{user}-{word}"));
+        let script = match long::is_asked_for() {
+            true => "chromium.mjs",
+            false => "browser.mjs",
+        };
+        let script = self.folder.path().join(script);
+        let text = format!("#!/bin/sh\nexec node '{}' \"$1\" '' {user} {word}\n", script.display());
+        fs::write(&path, text).expect("a script");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("permissions of the script");
+        path
     }
 
     /// Decides as `user`, in a browser, about the code that a device shows.

@@ -13,8 +13,13 @@ fn checkout(folder: &Path) {
     let parts = ["Makefile", "pg_jwks.control", "README.md", "SECURITY.md", "CHANGELOG.md", "LICENSE", "docs"];
     copy.arg("-r").args(parts.map(|part| repository().join(part))).arg(repository().join("rls_examples")).arg(folder);
     assert!(copy.status().expect("cp").success());
-    for path in ["node_modules/hono/README.md", "keys/1.json", "dist/app.js"] {
-        let path = folder.join("rls_examples/self_signed_api").join(path);
+    for path in [
+        "self_signed_api/node_modules/hono/README.md",
+        "self_signed_api/keys/1.json",
+        "self_signed_api/dist/app.js",
+        "psql_login/dist/main.js",
+    ] {
+        let path = folder.join("rls_examples").join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, "[broken](nowhere.md)").expect("a file");
     }
@@ -52,7 +57,13 @@ fn the_package_has_all_documents_and_their_links_resolve() {
     }
     let mut shipped = Vec::new();
     files(&package, &mut shipped);
-    for path in ["LICENSE", "docs/design.md", "rls_examples/views.sql", "rls_examples/self_signed_api/src/app.ts"] {
+    for path in [
+        "LICENSE",
+        "docs/design.md",
+        "rls_examples/views.sql",
+        "rls_examples/self_signed_api/src/app.ts",
+        "docs/pam.d/pg_jwks",
+    ] {
         assert!(shipped.iter().any(|file| Path::new(file) == package.join(path)), "{path} is missing");
     }
     for own in ["node_modules", "/keys/", "/dist/"] {
