@@ -36,7 +36,7 @@ pub struct Refused {
     /// What the server reported; without SQLSTATE where it closed the connection and said nothing.
     pub error: PgError,
     /// What OAUTHBEARER said before (RFC 7628 §3.2.2).
-    pub challenge: Option<String>,
+    pub challenge: Option<Box<str>>,
     /// Whether the server has asked for a password as it is.
     pub was_asked: bool,
 }
@@ -55,7 +55,7 @@ impl<T: Read + Write + Send> Stream for T {}
 /// What the server said while it authenticated.
 #[derive(Default)]
 struct Said {
-    challenge: Option<String>,
+    challenge: Option<Box<str>>,
     was_asked: bool,
 }
 
@@ -220,7 +220,7 @@ impl RawClient {
                         self.write(Some(b'p'), &message)?;
                     }
                     None => {
-                        said.challenge = Some(String::from_utf8_lossy(&body[4..]).into_owned());
+                        said.challenge = Some(String::from_utf8_lossy(&body[4..]).into());
                         self.write(Some(b'p'), b"\x01")?;
                     }
                 },

@@ -90,7 +90,7 @@ impl LoginRequest<'_> {
 
 impl Admitted {
     /// Whom the token names may not have the requested role: PostgreSQL has said so in its log.
-    pub fn is_not_the_role(self) {
+    pub fn refuse_role(self) {
         let detail = "Whom the token names may not have the requested role.";
         let hint = "Check pg_jwks.authn_claim, and the map in pg_ident.conf.";
         let rejection = Rejection::new(Reason::RoleNotAccepted, detail).hint(hint);
@@ -112,7 +112,7 @@ pub fn is_admitted(origin: Origin) -> bool {
 pub fn decided(is_authenticated: bool) {
     let Some(admitted) = ADMITTED.take() else { return };
     if !is_authenticated {
-        admitted.is_not_the_role();
+        admitted.refuse_role();
         return;
     }
     let Admitted { origin, verification, user, .. } = admitted;

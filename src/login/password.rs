@@ -43,7 +43,7 @@ static IS_ASKED: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 pub unsafe extern "C-unwind" fn pg_jwks_pam_may_ask(argc: c_int, argv: *const *const c_char) -> c_int {
     IS_ASKED.set(true);
     let count = usize::try_from(argc).unwrap_or(0);
-    held_together(AssertUnwindSafe(|| {
+    contained(AssertUnwindSafe(|| {
         // SAFETY: the caller's promise.
         let arguments = (0..count).map(|index| unsafe { CStr::from_ptr(*argv.add(index)) });
         let arguments: Vec<_> = arguments.map(CStr::to_string_lossy).collect();
@@ -68,7 +68,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_pam_may_ask(argc: c_int, argv: *const *c
 /// The token must be a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn pg_jwks_pam_may_log_in(token: *const c_char) -> c_int {
-    held_together(AssertUnwindSafe(|| {
+    contained(AssertUnwindSafe(|| {
         // SAFETY: the caller's promise.
         let token = unsafe { CStr::from_ptr(token) }.to_bytes();
         memory::require(token.len());
@@ -111,7 +111,7 @@ fn may_log_in(arguments: &PamArguments, token: &[u8]) -> bool {
             let may_have_role = arguments.rule().delegates_mapping || user_map_allows(arguments.map(), &name);
             match may_have_role {
                 true => admitted.keep(),
-                false => admitted.is_not_the_role(),
+                false => admitted.refuse_role(),
             }
             may_have_role
         }
@@ -168,7 +168,7 @@ fn text(text: *const c_char) -> &'static CStr {
 }
 
 /// Calls `act` within PAM, whose frames no error or panic may pass: both are logged, and refuse the login.
-fn held_together(act: AssertUnwindSafe<impl FnOnce() -> bool>) -> c_int {
+fn contained(act: AssertUnwindSafe<impl FnOnce() -> bool>) -> c_int {
     let mut act = Some(act);
     let outcome = PgTryBuilder::new(AssertUnwindSafe(|| act.take().is_some_and(|act| act.0())))
         .catch_others(|error| failed(&error))

@@ -100,7 +100,7 @@ fn a_login_that_does_not_stand_ends_where_that_is_set(door: Door) {
 }
 
 fn a_login_with_a_revoked_token_is_refused_at_its_first_statement(door: Door) {
-    for preload in ["", "pg_jwks"].into_iter().filter(|preload| *preload != "" || door == Door::OAuth) {
+    for preload in ["", "pg_jwks"].into_iter().filter(|preload| !preload.is_empty() || door == Door::OAuth) {
         let cluster = door.asking(door.of_key().setting("shared_preload_libraries", preload), ISSUER);
         let mut admin = superuser(&cluster, "named");
         let mut open = logged_in(door, &cluster, json!({}));

@@ -35,7 +35,7 @@ fn token(key: &SigningKey, issuer: &Issuer, sub: &str) -> String {
 }
 
 fn log_in(door: Door, cluster: &Cluster, token: &str) -> Result<RawClient, Refused> {
-    door.connect(cluster, "alice", "named", &token)
+    door.connect(cluster, "alice", "named", token)
 }
 
 /// A provider and its key.
