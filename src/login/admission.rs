@@ -97,6 +97,18 @@ impl Admitted {
         refuse(self.origin, &self.user, self.token, rejection);
     }
 
+    /// Something else that PAM asked refuses the user.
+    fn log_refused_by_pam(self) {
+        let message = format!("user \"{}\" refused by PAM after the token was accepted", self.user);
+        let detail =
+            "Another line of the PAM service refuses the user, or there is no account line for pam_pg_jwks.so.";
+        log_refused(
+            message,
+            detail.into(),
+            Some("Both lines of the service must stand alone: see docs/login.md.".into()),
+        );
+    }
+
     /// Keeps the claims until PostgreSQL has decided.
     pub fn keep(self) {
         ADMITTED.set(Some(self));
@@ -112,7 +124,10 @@ pub fn is_admitted(origin: Origin) -> bool {
 pub fn decided(is_authenticated: bool) {
     let Some(admitted) = ADMITTED.take() else { return };
     if !is_authenticated {
-        admitted.refuse_role();
+        match admitted.origin {
+            Origin::Password => admitted.log_refused_by_pam(),
+            _ => admitted.refuse_role(),
+        }
         return;
     }
     let Admitted { origin, verification, user, .. } = admitted;
