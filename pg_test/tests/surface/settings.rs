@@ -340,7 +340,7 @@ fn the_settings_are_those_that_are_documented() {
     let expected = [
         "allow_insecure_http superuser bool: off",
         "allow_superuser_login superuser bool: off",
-        "allowed_algorithms superuser string: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
+        "allowed_algorithms superuser string: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA",
         "audience superuser string: none",
         "audit_claims superuser string: none",
         "audit_log superuser enum: rejected",

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Server, key_set_of, only_failure};
 use pg_jwks_core::jose::algorithm::Algorithm;
-use pg_jwks_core::jose::jwks::{Candidates, KeySet, Trust};
+use pg_jwks_core::jose::jwks::{Candidates, KeyName, KeySet, Trust};
 use pg_jwks_core::rejection::{Check, Reason};
 use pg_jwks_core::time::Timestamp;
 use serde_json::{Value, json};
@@ -153,7 +153,9 @@ fn rfc_7517_b_certificates_beside_a_key_are_ignored() {
                UYLy6AyHKvj-nUy1wgzjYQDwHMTplCoLtU-o-8SNnZ1tmRoGE9uJkBLdh5gFENabWnU5m1ZqZPdwS-qo-meMvVfJb6jJVWRpl2SUtCnYG\
                2C32qvbWbjZ_jBPD5eunqsIo1vQ"}]});
     let set = KeySet::parse(document.to_string().as_bytes(), Trust::Network).unwrap();
-    assert!(matches!(set.candidates(Some("1b94c"), Algorithm::RS256), Candidates::Named(keys) if keys.len() == 1));
+    assert!(
+        matches!(set.candidates(KeyName::Kid("1b94c"), Algorithm::RS256), Candidates::Named(keys) if keys.len() == 1)
+    );
 }
 
 #[test]

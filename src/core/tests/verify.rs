@@ -96,6 +96,7 @@ fn each_reason_is_given_where_it_alone_applies() {
         Reason::TokenMissing,
         Reason::SettingsInvalid,
         Reason::LineIssuerNotConfigured,
+        Reason::ServiceIssuerNotConfigured,
         Reason::LoginNameMissing,
         Reason::Revoked,
         Reason::LogoutRepeated,
@@ -156,7 +157,7 @@ fn every_algorithm_is_accepted_with_its_key_and_refused_where_not_allowed() {
 #[test]
 fn names_of_algorithms_are_exact() {
     for name in
-        ["none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", " RS256", "RS256\u{0}", "ES512", "Ed25519", "HS256"]
+        ["none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", " RS256", "RS256\u{0}", "ES521", "Ed448", "HS256"]
     {
         let token = Token::new(&RSA).header("alg", name).text();
         assert_eq!(Server::new(&[&RSA]).verify(token).unwrap_err(), Reason::AlgorithmNotAllowed, "{name:?}");

@@ -1,4 +1,4 @@
-//! Signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1) and sets of them.
+//! Signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1, RFC 8812 §3.2, RFC 9864 §2.2) and sets of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +18,8 @@ pub enum Algorithm {
     PS512,
     ES256,
     ES384,
+    ES512,
+    ES256K,
     EdDSA,
 }
 
@@ -32,6 +34,10 @@ pub enum KeyType {
     P256,
     /// A point on P-384.
     P384,
+    /// A point on P-521.
+    P521,
+    /// A point on secp256k1.
+    Secp256k1,
     /// An Ed25519 public key.
     Ed25519,
 }
@@ -42,13 +48,13 @@ impl KeyType {
         match self {
             Self::Oct => "oct",
             Self::Rsa => "RSA",
-            Self::P256 | Self::P384 => "EC",
+            Self::P256 | Self::P384 | Self::P521 | Self::Secp256k1 => "EC",
             Self::Ed25519 => "OKP",
         }
     }
 }
 
-const ALL: [(Algorithm, &str, KeyType); 12] = [
+const ALL: [(Algorithm, &str, KeyType); 14] = [
     (Algorithm::HS256, "HS256", KeyType::Oct),
     (Algorithm::HS384, "HS384", KeyType::Oct),
     (Algorithm::HS512, "HS512", KeyType::Oct),
@@ -60,11 +66,14 @@ const ALL: [(Algorithm, &str, KeyType); 12] = [
     (Algorithm::PS512, "PS512", KeyType::Rsa),
     (Algorithm::ES256, "ES256", KeyType::P256),
     (Algorithm::ES384, "ES384", KeyType::P384),
+    (Algorithm::ES512, "ES512", KeyType::P521),
+    (Algorithm::ES256K, "ES256K", KeyType::Secp256k1),
     (Algorithm::EdDSA, "EdDSA", KeyType::Ed25519),
 ];
 
 impl Algorithm {
-    /// The registered name.
+    /// The registered name. EdDSA is what tokens and keys are called whose curve is Ed25519 (RFC 8037), though RFC 9864
+    /// has a name for that pair.
     pub fn name(self) -> &'static str {
         ALL[self as usize].1
     }
@@ -79,6 +88,10 @@ impl FromStr for Algorithm {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
+        // Only this curve of EdDSA's is supported, so that both names mean the same here (RFC 9864 §2.2).
+        if name == "Ed25519" {
+            return Ok(Self::EdDSA);
+        }
         ALL.iter().find(|row| row.1 == name).map(|row| row.0).ok_or(())
     }
 }
@@ -88,8 +101,8 @@ impl FromStr for Algorithm {
 pub struct Algorithms(u16);
 
 impl Algorithms {
-    /// The default set: every asymmetric algorithm.
-    pub const ASYMMETRIC: &str = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+    /// The default set: every asymmetric algorithm but ES256K, whose curve hardly any provider of identities uses.
+    pub const ASYMMETRIC: &str = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA";
 
     /// Parses a comma-separated list of names; the error is a full sentence.
     pub fn parse(list: &str) -> Result<Self, String> {
@@ -97,7 +110,8 @@ impl Algorithms {
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let algorithm = name.parse::<Algorithm>().map_err(|()| {
                 let known = ALL.map(|row| row.1).join(", ");
-                format!("\"{name}\" is not a supported algorithm. Supported are {known}.")
+                let note = if name == "Ed448" { " Of EdDSA, only the curve Ed25519 is." } else { "" };
+                format!("\"{name}\" is not a supported algorithm. Supported are {known}.{note}")
             })?;
             set |= 1 << algorithm as u16;
         }
@@ -137,15 +151,24 @@ mod tests {
     fn the_default_set_has_no_symmetric_algorithm() {
         let set = Algorithms::parse(Algorithms::ASYMMETRIC).unwrap();
         for row in ALL {
-            assert_eq!(set.contains(row.0), row.2 != KeyType::Oct, "{}", row.1);
+            let is_default = ![KeyType::Oct, KeyType::Secp256k1].contains(&row.2);
+            assert_eq!(set.contains(row.0), is_default, "{}", row.1);
         }
         assert_eq!(set.to_string(), Algorithms::ASYMMETRIC);
     }
 
     #[test]
     fn none_and_unknown_names_are_refused() {
-        for bad in ["none", "None", "RS256,none", "rs256", "ES512", "", " , "] {
+        for bad in ["none", "None", "RS256,none", "rs256", "ES521", "Ed448", "ed25519", "", " , "] {
             assert!(Algorithms::parse(bad).is_err(), "{bad}");
         }
+        assert!(Algorithms::parse("Ed448").unwrap_err().ends_with("Of EdDSA, only the curve Ed25519 is."));
+    }
+
+    #[test]
+    fn the_fully_specified_name_of_eddsa_is_the_same() {
+        assert_eq!("Ed25519".parse(), Ok(Algorithm::EdDSA));
+        assert_eq!(Algorithms::parse("Ed25519"), Algorithms::parse("EdDSA"));
+        assert_eq!(Algorithms::parse("Ed25519").unwrap().to_string(), "EdDSA");
     }
 }

@@ -1,11 +1,12 @@
-//! Sets of keys: JWK Set documents (RFC 7517 §5) and PEM files.
+//! Sets of keys: JWK Set documents (RFC 7517 §5), PEM files, and maps of certificates.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use crate::bounds::{MAX_DOCUMENT_BYTES, MAX_KEYS};
 use crate::jose::algorithm::{Algorithm, KeyType};
+use crate::jose::der::{self, PublicKey};
 use crate::jose::key::{Key, Material};
 use crate::jose::pem;
 
@@ -35,16 +36,16 @@ pub struct Skipped {
 }
 
 impl KeySet {
-    /// Parses PEM blocks if the text begins like one, or else a JWK Set. Keys that cannot be used are skipped. A
-    /// document beyond the bounds or without a single usable key is an error, a full sentence.
+    /// Parses PEM blocks if the text begins like one, or else a JWK Set or a map of certificates. Keys that cannot be used
+    /// are skipped. A document beyond the bounds or without a single usable key is an error, a full sentence.
     pub fn parse(document: &[u8], trust: Trust) -> Result<Self, String> {
         if document.len() > MAX_DOCUMENT_BYTES {
             return Err(format!("The key document is larger than {MAX_DOCUMENT_BYTES} bytes."));
         }
-        let candidates = if document.trim_ascii_start().starts_with(b"-----BEGIN ") {
-            pem_keys(document)?
-        } else {
-            jwk_keys(document, trust)?
+        let document = document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document);
+        let candidates = match pem::is_pem(document) {
+            true => pem_keys(document)?,
+            false => json_keys(document, trust)?,
         };
         let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
         for candidate in candidates {
@@ -72,20 +73,47 @@ impl KeySet {
         &self.skipped
     }
 
-    /// Whether a usable key has this `kid`.
-    pub fn knows(&self, kid: &str) -> bool {
-        self.keys.iter().any(|key| key.kid() == Some(kid))
+    /// Whether a usable key has this name.
+    pub fn knows(&self, name: KeyName) -> bool {
+        self.keys.iter().any(|key| name.is_of(key))
     }
 
-    /// The keys to try for a token: those with its `kid`, if there are any. Otherwise a key without a `kid` can serve
-    /// any token (a PEM file has no `kid`), and any key that fits can serve a token without one.
-    pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Candidates<'_> {
+    /// The keys to try for a token: those that it names, if there are any. Otherwise a key without a name can serve any token
+    /// (a PEM file has no `kid`), and any key that fits can serve a token that names none.
+    pub fn candidates(&self, name: KeyName, algorithm: Algorithm) -> Candidates<'_> {
         let fitting = || self.keys.iter().filter(move |key| key.fits(algorithm));
-        let named: Vec<_> = fitting().filter(|key| kid.is_some() && key.kid() == kid).collect();
+        let named: Vec<_> = fitting().filter(|key| name.is_of(key)).collect();
         if !named.is_empty() {
             return Candidates::Named(named);
         }
-        Candidates::Unnamed(fitting().filter(|key| kid.is_none() || key.kid().is_none()).collect())
+        let could_be = |key: &&Key| match name {
+            KeyName::None => true,
+            KeyName::Kid(_) => key.kid().is_none(),
+            KeyName::Thumbprint(_) => !key.is_named(),
+        };
+        Candidates::Unnamed(fitting().filter(could_be).collect())
+    }
+}
+
+/// How a token names its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyName<'a> {
+    /// By `kid` (RFC 7515 §4.1.4).
+    Kid(&'a str),
+    /// By `x5t#S256` or `x5t` (RFC 7515 §4.1.8 and §4.1.7), without a `kid`.
+    Thumbprint(&'a str),
+    /// Not at all.
+    None,
+}
+
+impl KeyName<'_> {
+    /// Whether it is a name of this key.
+    fn is_of(self, key: &Key) -> bool {
+        match self {
+            Self::Kid(kid) => key.kid() == Some(kid),
+            Self::Thumbprint(thumbprint) => key.has_thumbprint(thumbprint),
+            Self::None => false,
+        }
     }
 }
 
@@ -99,9 +127,16 @@ pub enum Candidates<'a> {
 
 type Candidate = Result<Key, Skipped>;
 
-fn jwk_keys(document: &[u8], trust: Trust) -> Result<Vec<Candidate>, String> {
-    let set: Map<String, Value> =
-        serde_json::from_slice(document).map_err(|_| "The key document is not a JSON object.".to_string())?;
+/// Some programs write it before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+fn json_keys(document: &[u8], trust: Trust) -> Result<Vec<Candidate>, String> {
+    let set: Map<String, Value> = serde_json::from_slice(document)
+        .map_err(|_| format!("The key document is {}.", what_is_no_json(document).unwrap_or("not a JSON object")))?;
+    if is_map_of_certificates(&set) {
+        check_count(set.len())?;
+        return Ok(set.iter().map(|(kid, pem)| certificate_of_map(kid, pem)).collect());
+    }
     let keys = match set.get("keys") {
         Some(Value::Array(keys)) => keys.as_slice(),
         Some(_) => return Err("Member \"keys\" of the key document is not an array.".into()),
@@ -113,6 +148,29 @@ fn jwk_keys(document: &[u8], trust: Trust) -> Result<Vec<Candidate>, String> {
     Ok(keys.iter().map(|jwk| jwk_key(jwk, trust)).collect())
 }
 
+/// What a document is instead of JSON, in words, if that can be told.
+fn what_is_no_json(document: &[u8]) -> Option<&'static str> {
+    match document.trim_ascii_start() {
+        [] => Some("empty"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [0, b'{', ..] | [b'{', 0, ..] => Some("in UTF-16, not in UTF-8"),
+        [0x1F, 0x8B, ..] => Some("compressed with gzip, which nobody asked for"),
+        [b'<', ..] => Some("HTML or XML, not JSON"),
+        _ => None,
+    }
+}
+
+/// What Google serves for Firebase: the certificate of each `kid`.
+fn is_map_of_certificates(set: &Map<String, Value>) -> bool {
+    !set.is_empty() && set.values().all(|value| value.as_str().is_some_and(|text| pem::is_pem(text.as_bytes())))
+}
+
+fn certificate_of_map(kid: &str, pem: &Value) -> Candidate {
+    let block = pem.as_str().and_then(|pem| pem::blocks(pem).next()).unwrap_or_default();
+    pem::public_key(block)
+        .and_then(|key| Ok(Key::new(Some(kid.to_owned()), None, key.material)?.with_thumbprints(key.thumbprints)))
+        .map_err(|why| Skipped { kid: Some(kid.to_owned()), why })
+}
+
 fn check_count(keys: usize) -> Result<(), String> {
     match keys > MAX_KEYS {
         true => Err(format!("The key document has more than {MAX_KEYS} keys.")),
@@ -121,58 +179,105 @@ fn check_count(keys: usize) -> Result<(), String> {
 }
 
 fn jwk_key(jwk: &Value, trust: Trust) -> Candidate {
-    let kid = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
+    let kid = member(jwk, "kid").and_then(Value::as_str).map(str::to_owned);
     parse_jwk(jwk, kid.clone(), trust).map_err(|why| Skipped { kid, why })
 }
 
 /// RFC 7518 §6.2.2 and §6.3.2, RFC 8037 §2. Each factor of an RSA modulus gives away the whole key.
 const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
+/// A member that says something: null and what is empty count as absent.
+fn member<'a>(jwk: &'a Value, name: &str) -> Option<&'a Value> {
+    jwk.get(name).filter(|value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        _ => true,
+    })
+}
+
 fn parse_jwk(jwk: &Value, kid: Option<String>, trust: Trust) -> Result<Key, String> {
-    if jwk.get("kid").is_some_and(|kid| !kid.is_string()) {
+    if member(jwk, "kid").is_some_and(|kid| !kid.is_string()) {
         return Err("\"kid\" is not a string".into());
     }
-    if jwk.get("use").is_some_and(|usage| usage != "sig") {
+    if member(jwk, "use").is_some_and(|usage| usage != "sig") {
         return Err("\"use\" is not \"sig\"".into());
     }
-    if let Some(operations) = jwk.get("key_ops") {
+    if let Some(operations) = member(jwk, "key_ops") {
         let verifies = operations.as_array().is_some_and(|list| list.iter().any(|operation| operation == "verify"));
         if !verifies {
             return Err("\"key_ops\" does not have \"verify\"".into());
         }
     }
-    let algorithm = match jwk.get("alg") {
+    let algorithm = match member(jwk, "alg") {
         None => None,
         Some(name) => {
             Some(name.as_str().and_then(|name| name.parse().ok()).ok_or("\"alg\" is not a supported algorithm")?)
         }
     };
-    let kty = jwk.get("kty").and_then(Value::as_str).ok_or("no \"kty\"")?;
-    if kty != "oct" && PRIVATE_MEMBERS.iter().any(|member| jwk.get(member).is_some()) {
+    let kty = member(jwk, "kty").and_then(Value::as_str).ok_or("no \"kty\"")?;
+    if kty != "oct" && PRIVATE_MEMBERS.iter().any(|name| member(jwk, name).is_some()) {
         return Err("the private key is published with it".into());
     }
-    let number = |member: &str| -> Result<Vec<u8>, String> {
-        let text = jwk.get(member).and_then(Value::as_str).ok_or(format!("no \"{member}\""))?;
-        URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("\"{member}\" is not base64url"))
+    let thumbprints = ["x5t", "x5t#S256"].into_iter().filter_map(|name| member(jwk, name)?.as_str().map(str::to_owned));
+    let key = match numbers(jwk, kty, trust)? {
+        Some(material) => PublicKey { material, thumbprints: thumbprints.collect() },
+        None => certificate(jwk)?,
     };
-    let curve = jwk.get("crv").and_then(Value::as_str);
-    let material = match (kty, curve) {
+    Ok(Key::new(kid, algorithm, key.material)?.with_thumbprints(key.thumbprints))
+}
+
+/// The numbers of a key; `None` if it has a certificate instead.
+fn numbers(jwk: &Value, kty: &str, trust: Trust) -> Result<Option<Material>, String> {
+    let number = |name: &str| -> Result<Vec<u8>, String> {
+        let text = member(jwk, name).and_then(Value::as_str).ok_or(format!("no \"{name}\""))?;
+        public_number(text).ok_or(format!("\"{name}\" is not base64url"))
+    };
+    let point = |curve| -> Result<Material, String> { Ok(Material::Ec { curve, x: number("x")?, y: number("y")? }) };
+    let first = if kty == "RSA" { "n" } else { "x" };
+    if kty != "oct" && member(jwk, first).is_none() && member(jwk, "x5c").is_some() {
+        return Ok(None);
+    }
+    let curve = member(jwk, "crv").and_then(Value::as_str);
+    Ok(Some(match (kty, curve) {
         ("RSA", _) => Material::Rsa { n: number("n")?, e: number("e")? },
-        ("EC", Some("P-256")) => Material::Ec { curve: KeyType::P256, x: number("x")?, y: number("y")? },
-        ("EC", Some("P-384")) => Material::Ec { curve: KeyType::P384, x: number("x")?, y: number("y")? },
+        ("EC", Some("P-256")) => point(KeyType::P256)?,
+        ("EC", Some("P-384")) => point(KeyType::P384)?,
+        ("EC", Some("P-521")) => point(KeyType::P521)?,
+        ("EC", Some("secp256k1")) => point(KeyType::Secp256k1)?,
         ("OKP", Some("Ed25519")) => Material::Ed25519(number("x")?),
+        ("OKP", Some("Ed448")) => return Err("\"crv\" Ed448 is not supported; of EdDSA, Ed25519 is".into()),
         ("EC" | "OKP", _) => return Err("\"crv\" is not supported".into()),
         // A shared secret that came over the network is known to whoever can read the JWKS.
         ("oct", _) if trust == Trust::Network => return Err("shared secret from the network".into()),
-        ("oct", _) => Material::Oct(number("k")?),
+        ("oct", _) => {
+            let text = member(jwk, "k").and_then(Value::as_str).ok_or("no \"k\"")?;
+            Material::Oct(URL_SAFE_NO_PAD.decode(text).map_err(|_| "\"k\" is not base64url")?)
+        }
         _ => return Err("\"kty\" is not supported".into()),
-    };
-    Key::new(kid, algorithm, material)
+    }))
+}
+
+/// The bytes of a public number. It is base64url without padding (RFC 7518 §2); some providers pad it, or use standard
+/// base64, which can mean nothing else.
+fn public_number(text: &str) -> Option<Vec<u8>> {
+    let url_safe = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    URL_SAFE_NO_PAD.decode(url_safe).ok()
+}
+
+/// The key of the first certificate of `x5c` (RFC 7517 §4.7), which is the key's.
+fn certificate(jwk: &Value) -> Result<PublicKey, String> {
+    let first = member(jwk, "x5c").and_then(|chain| chain.get(0)).and_then(Value::as_str);
+    let der = first.and_then(|text| STANDARD.decode(text).ok()).ok_or("\"x5c\" is not a list of base64")?;
+    der::of_certificate(&der).ok_or("the certificate of \"x5c\" has no supported key".into())
 }
 
 fn pem_keys(document: &[u8]) -> Result<Vec<Candidate>, String> {
     let text = String::from_utf8_lossy(document);
     check_count(pem::blocks(&text).count())?;
-    let key = |block| pem::material(block).and_then(|material| Key::new(None, None, material));
+    let key = |block| {
+        let key = pem::public_key(block)?;
+        Ok(Key::new(None, None, key.material)?.with_thumbprints(key.thumbprints))
+    };
     Ok(pem::blocks(&text).map(|block| key(block).map_err(|why| Skipped { kid: None, why })).collect())
 }

@@ -2,9 +2,10 @@
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ED25519_PUBLIC_KEY_LEN, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256K1_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    ED25519_PUBLIC_KEY_LEN, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    RsaParameters, RsaPublicKeyComponents,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,6 +21,7 @@ use crate::jose::algorithm::{Algorithm, KeyType};
 #[derive(Clone)]
 pub struct Key {
     kid: Option<String>,
+    thumbprints: Vec<String>,
     algorithm: Option<Algorithm>,
     key_type: KeyType,
     bits: usize,
@@ -54,7 +56,7 @@ pub enum Material {
         /// The exponent.
         e: Vec<u8>,
     },
-    /// A point on P-256 or P-384.
+    /// A point on a curve.
     Ec {
         /// Which curve.
         curve: KeyType,
@@ -96,12 +98,30 @@ impl Key {
         {
             return Err(format!("\"alg\" {} does not fit the key type", algorithm.name()));
         }
-        Ok(Self { kid, algorithm, key_type, bits, verifier, digest })
+        Ok(Self { kid, thumbprints: Vec::new(), algorithm, key_type, bits, verifier, digest })
     }
 
     /// The key's identifier, `kid` (RFC 7517 §4.5).
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The key with these thumbprints of its certificate, `x5t` and `x5t#S256` (RFC 7517 §4.8 and §4.9), by which tokens
+    /// can name it too.
+    #[must_use]
+    pub fn with_thumbprints(mut self, thumbprints: Vec<String>) -> Self {
+        self.thumbprints = thumbprints;
+        self
+    }
+
+    /// Whether this is a thumbprint of the key's certificate. Those by SHA-1 and by SHA-256 are of different lengths.
+    pub fn has_thumbprint(&self, thumbprint: &str) -> bool {
+        self.thumbprints.iter().any(|own| own == thumbprint)
+    }
+
+    /// Whether anything names the key.
+    pub fn is_named(&self) -> bool {
+        self.kid.is_some() || !self.thumbprints.is_empty()
     }
 
     /// A digest of the key itself, whatever its `kid`: the same key in another document has the same.
@@ -217,17 +237,20 @@ fn rsa(n: &[u8], e: &[u8]) -> Checked {
 
 /// RFC 7518 §6.2.1.
 fn ec(curve: KeyType, x: &[u8], y: &[u8]) -> Checked {
-    let (verification, length) = match curve {
-        KeyType::P384 => (&ECDSA_P384_SHA384_FIXED, 48),
-        _ => (&ECDSA_P256_SHA256_FIXED, 32),
+    let (verification, bits) = match curve {
+        KeyType::P384 => (&ECDSA_P384_SHA384_FIXED, 384),
+        KeyType::P521 => (&ECDSA_P521_SHA512_FIXED, 521),
+        KeyType::Secp256k1 => (&ECDSA_P256K1_SHA256_FIXED, 256),
+        _ => (&ECDSA_P256_SHA256_FIXED, 256_usize),
     };
+    let length = bits.div_ceil(8);
     if x.len() != length || y.len() != length {
         return Err(format!("EC coordinate not of {length} bytes"));
     }
     // SEC 1 §2.3.3, uncompressed form.
     let point = [&[4], x, y].concat();
     let key = ParsedPublicKey::new(verification, point).map_err(|_| "point not on the curve")?;
-    Ok((curve, length * 8, KeyVerifier::Curve(key)))
+    Ok((curve, bits, KeyVerifier::Curve(key)))
 }
 
 /// RFC 8037 §2.

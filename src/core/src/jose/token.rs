@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::bounds::MAX_TOKEN_BYTES;
+use crate::jose::jwks::KeyName;
 use crate::json::{ObjectError, unique_object};
 use crate::rejection::{Reason, Rejection};
 
@@ -15,7 +16,20 @@ use crate::rejection::{Reason, Rejection};
 pub(crate) struct Header {
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
+    /// `x5t#S256`, else `x5t`.
+    thumbprint: Option<String>,
     pub(crate) typ: Option<String>,
+}
+
+impl Header {
+    /// How the token names its key.
+    pub(crate) fn key_name(&self) -> KeyName<'_> {
+        match (&self.kid, &self.thumbprint) {
+            (Some(kid), _) => KeyName::Kid(kid),
+            (None, Some(thumbprint)) => KeyName::Thumbprint(thumbprint),
+            (None, None) => KeyName::None,
+        }
+    }
 }
 
 /// A well-formed token about which nothing is known.
@@ -86,7 +100,8 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
         Some(_) => Err(malformed(&format!("Header parameter \"{name}\" is not a string."))),
     };
     let alg = text("alg")?.ok_or_else(|| malformed("The header has no \"alg\"."))?;
-    Ok(Header { alg, kid: text("kid")?, typ: text("typ")? })
+    let thumbprint = text("x5t#S256")?.or(text("x5t")?);
+    Ok(Header { alg, kid: text("kid")?, thumbprint, typ: text("typ")? })
 }
 
 fn not_compact(text: &str) -> Rejection {

@@ -201,17 +201,17 @@ impl Unverified<'_> {
         algorithm: Algorithm,
         keys: &mut dyn Keys,
     ) -> Result<(Arc<KeySet>, Digest), Rejection> {
-        let kid = self.header.kid.as_deref();
+        let name = self.header.key_name();
         let mut set = keys.current(provider)?;
-        let candidates = set.candidates(kid, algorithm);
+        let candidates = set.candidates(name, algorithm);
         // A key without a name can have been replaced unnoticed.
-        let replaceable = matches!(candidates, Candidates::Unnamed(_)) && !kid.is_some_and(|kid| set.knows(kid));
+        let replaceable = matches!(candidates, Candidates::Unnamed(_)) && !set.knows(name);
         let mut signed = self.signed_by(&candidates, algorithm).map(|key| *key.digest());
         if signed.is_err()
             && replaceable
             && let Some(newer) = keys.newer(provider)?
         {
-            signed = self.signed_by(&newer.candidates(kid, algorithm), algorithm).map(|key| *key.digest());
+            signed = self.signed_by(&newer.candidates(name, algorithm), algorithm).map(|key| *key.digest());
             set = newer;
         }
         match signed {

@@ -5,7 +5,9 @@ mod server;
 mod signer;
 
 pub use server::{AUDIENCE, ISSUER, NOW, Served, Server, key_set, key_set_of, only_failure};
-pub use signer::{ED25519, OCT, P256, P256_OTHER, P384, RSA, RSA_OTHER, Signer, base64url, hmac_of, pem};
+pub use signer::{
+    ED25519, OCT, P256, P256_OTHER, P384, P521, RSA, RSA_OTHER, SECP256K1, Signer, base64url, hmac_of, pem,
+};
 
 use serde_json::{Map, Value, json};
 
