@@ -133,11 +133,13 @@ fn providers() -> Result<Providers, String> {
     Providers::assemble(&TrustSettings {
         issuer: nonempty(&TABLE.issuer.text()),
         audience: nonempty(&TABLE.audience.text()),
+        audience_claim: &TABLE.audience_claim.text(),
         jwks_uri: nonempty(&TABLE.jwks_uri.text()),
         jwks: nonempty(&TABLE.jwks.text()),
         providers: nonempty(&TABLE.providers.text()),
         allowed_algorithms: &TABLE.allowed_algorithms.text(),
         required_scope: nonempty(&TABLE.required_scope.text()),
+        required_claims: nonempty(&TABLE.required_claims.text()),
         role_claim: &TABLE.role_claim.text(),
         tenant_claim: nonempty(&TABLE.tenant_claim.text()),
         authn_claim: &TABLE.authn_claim.text(),

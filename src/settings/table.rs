@@ -11,6 +11,7 @@ use pg_jwks_core::policy::claim_settings::{self, ClaimVariable};
 use pg_jwks_core::policy::membership_table::MembershipTable;
 use pg_jwks_core::policy::provider::{Audience, Source, check_scopes, list};
 use pg_jwks_core::policy::providers::{Providers, TrustSettings};
+use pg_jwks_core::policy::required_claims::RequiredClaims;
 use pg_jwks_core::policy::role_map::RoleMap;
 use pg_jwks_core::time::Span;
 
@@ -86,6 +87,9 @@ table! {
     audience: StringSetting<Audience> = (None, Audience::parse),
         "Accepted \"aud\" claims, separated by commas.",
         "Set it to the \"aud\" of your tokens, or to * alone, which accepts any.";
+    audience_claim: StringSetting<Vec<ClaimPath>> = (Some(c_str!(CORE.audience_claim)), ClaimPath::parse_list),
+        "Paths of the claims that have the audience, separated by commas; the first that a token has counts.",
+        "Use aud, client_id for tokens of Amazon Cognito, or aud, azp for those of Clerk.";
     jwks_uri: StringSetting<Option<Source>> = (None, |text| optional(text, Source::parse_uri)),
         "Where the issuer publishes its keys.",
         "Use https://login.example.com/jwks.json or file:/etc/postgresql/keys.pem.";
@@ -95,14 +99,18 @@ table! {
     providers: StringSetting<()> = (None, Providers::check).secret(),
         "Issuers with settings of their own.",
         "Use a JSON array such as [{\"issuer\": \"https://login.example.com/\", \"audience\": \"app\"}]. \
-         Members are issuer, audience, jwks_uri, jwks, allowed_algorithms, required_scope, role_claim, tenant_claim, \
-         authn_claim and token_type.";
+         Members are issuer, audience, audience_claim, jwks_uri, jwks, allowed_algorithms, required_scope, \
+         required_claims, role_claim, tenant_claim, authn_claim and token_type.";
     allowed_algorithms: StringSetting<Algorithms> = (Some(c_str!(CORE.allowed_algorithms)), Algorithms::parse),
         "Accepted signature algorithms, separated by commas.",
         "Use a list such as RS256, ES256. Symmetric algorithms work with keys from pg_jwks.jwks or a file only.";
     required_scope: StringSetting<()> = (None, check_scopes),
         "Scopes that a token must carry.",
         "Separate scopes with spaces.";
+    required_claims: StringSetting<Option<RequiredClaims>> = (None, |text| optional(text, RequiredClaims::parse)),
+        "Claims that a token must have, with their values.",
+        "Use a JSON object such as {\"hd\": \"example.com\", \"email_verified\": true}; an array lists the values of which \
+         one must be there.";
     token_type: EnumSetting<TokenType> = (TokenType::of(CORE.token_type)),
         "Accepted kind of token.",
         "\"access\" accepts only access tokens by RFC 9068, whose \"typ\" is at+jwt.";

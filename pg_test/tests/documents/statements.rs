@@ -102,7 +102,7 @@ fn the_start_the_tenants_and_the_roles_work_and_can_be_removed() {
     let forged = execute(&mut app, queries, &token(&other, "alice", &[])).expect_err("a forged token");
     assert_eq!(pg_error(&forged).sqlstate, "28000");
     let explain = &blocks("docs/operating.md", "Why a token is refused", "sql")[0];
-    assert_eq!(execute(&mut app, explain, &token(&other, "alice", &[])).expect("its checks"), 13);
+    assert_eq!(execute(&mut app, explain, &token(&other, "alice", &[])).expect("its checks"), 14);
 
     tenants(&cluster, &key, queries.lines().next().expect("the token"));
     roles(&cluster, &key, queries.lines().next().expect("the token"));

@@ -20,6 +20,8 @@ fn evil_values() -> HashMap<String, String> {
         ("allowed_algorithms", "EdDSA, HS256"),
         ("leeway", "300s"),
         ("required_scope", "evil"),
+        ("required_claims", "{}"),
+        ("audience_claim", "sub"),
         ("token_type", "access"),
         ("max_token_age", "1s"),
         ("jwks_cache_ttl", "1d"),

@@ -7,10 +7,12 @@ use pg_test::{Credentials, RawClient};
 use serde_json::json;
 
 /// What an operator changes, and why the identity of alice is lost then.
-const CHANGES: [(&str, &str, &str); 6] = [
+const CHANGES: [(&str, &str, &str); 8] = [
     ("issuer", "https://another.test", "issuer not accepted"),
     ("audience", "another", "audience not accepted"),
     ("required_scope", "admin", "scope missing"),
+    ("required_claims", r#"{"hd": "example.com"}"#, "required claim missing"),
+    ("audience_claim", "client_id", "audience not accepted"),
     ("token_type", "access", "token type not accepted"),
     ("allowed_algorithms", "RS256", "algorithm not allowed"),
     ("max_token_age", "60s", "token too old"),

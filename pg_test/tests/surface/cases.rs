@@ -178,6 +178,14 @@ fn of_settings() -> Vec<Case> {
             &[("required_scope", "read write")],
         ),
         ("token type not accepted", rejected, "type", "\"at+jwt\"", good(), &[("token_type", "access")]),
+        (
+            "required claim missing",
+            rejected,
+            "claims_required",
+            "Claim \"hd\" must be \"example.com\"",
+            signed(json!({ "hd": "elsewhere.example" })),
+            &[("required_claims", r#"{"hd": "example.com"}"#)],
+        ),
     ]
     .into_iter()
     .map(|(reason, sqlstate, check, words, token, settings)| Case {

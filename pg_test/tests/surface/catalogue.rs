@@ -136,7 +136,7 @@ fn a_role_without_grants_can_call_the_functions() {
     client.batch_execute("SELECT * FROM auth.rls_lint()").expect("callable");
     let error = client.execute("SELECT auth.jwt_session_init('x')", &[]).expect_err("no token");
     assert_eq!(pg_test::pg_error(&error).sqlstate, "22023");
-    assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 13);
+    assert_eq!(client.query("SELECT * FROM auth.jwt_explain('x')", &[]).expect("callable").len(), 14);
 }
 
 #[test]

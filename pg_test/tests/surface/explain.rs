@@ -5,7 +5,7 @@ use postgres::Client;
 
 use crate::cases::{ISS, KEY, app, cases};
 
-const CHECKS: [&str; 13] = [
+const CHECKS: [&str; 14] = [
     "format",
     "algorithm",
     "issuer",
@@ -17,6 +17,7 @@ const CHECKS: [&str; 13] = [
     "audience",
     "scope",
     "type",
+    "claims_required",
     "revocation",
     "role",
 ];

@@ -107,7 +107,7 @@ fn texts() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
                 (&short, "shorter than 32 bytes"),
                 (&private.to_string(), "private key is published"),
                 ("{\"keys\": [{\"kty\": \"RSA\", \"n\": \"AQAB\", \"e\": \"AQAB\"}]}", "bits"),
-                ("{\"keys\": [{\"kty\": \"EC\", \"crv\": \"P-521\"}]}", "not supported"),
+                ("{\"keys\": [{\"kty\": \"EC\", \"crv\": \"P-192\"}]}", "not supported"),
                 ("-----BEGIN PUBLIC KEY-----", "."),
             ]),
         ),
@@ -139,7 +139,8 @@ fn texts() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
                 ("none", "\"none\" is not a supported algorithm"),
                 ("RS256,none", "\"none\" is not a supported algorithm"),
                 ("rs256", "\"rs256\" is not"),
-                ("ES512", "\"ES512\" is not"),
+                ("ES521", "\"ES521\" is not"),
+                ("Ed448", "Of EdDSA, only the curve Ed25519 is."),
                 ("RS256 ES256", "\"RS256 ES256\" is not"),
                 ("", "list of algorithms is empty"),
                 (" , ", "list of algorithms is empty"),
@@ -168,6 +169,19 @@ fn texts() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
             ]),
         ),
         ("authn_claim", texts(&[("", "empty name"), ("a..b", "empty name")])),
+        ("audience_claim", texts(&[("", "empty name"), ("aud,", "empty name"), ("a..b", "empty name")])),
+        (
+            "required_claims",
+            texts(&[
+                ("hd", "not a JSON object"),
+                ("[]", "not a JSON object"),
+                ("{\"a\": 1, \"a\": 2}", "unique names"),
+                ("{\"a\": null}", "no string, number or boolean"),
+                ("{\"a\": []}", "no string, number or boolean"),
+                ("{\"a\": {}}", "no string, number or boolean"),
+                ("{\"a..b\": 1}", "empty name"),
+            ]),
+        ),
         ("tenant_claim", texts(&[("org..id", "empty name"), ("[1]", "not a JSON array of strings")])),
         ("read_only_claim", texts(&[("a..b", "empty name")])),
         ("role_map", texts(&[("admin", "not a pair"), ("admin=", "not a pair"), ("=app", "not a pair")])),
@@ -303,6 +317,8 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "jwks", &["", " ", &jwks(&[&SigningKey::generate(Alg::Es256, "k")]).to_string()]);
     accepted(&mut client, "providers", &["", "[]", "[{\"issuer\": \"a\", \"audience\": [\"x\", \"y\"]}]"]);
     accepted(&mut client, "allowed_algorithms", &["RS256", " ES256 , EdDSA ,", "HS256, HS384, HS512"]);
+    accepted(&mut client, "audience_claim", &["aud", "aud, client_id", "aud, ctx.azp"]);
+    accepted(&mut client, "required_claims", &["", "{}", r#"{"hd": "example.com", "org.id": [1, "a"], "ok": true}"#]);
     accepted(&mut client, "required_scope", &["", "read", "read write", "https://a.example/scope:all"]);
     accepted(&mut client, "role_claim", &["role", "realm_access.roles", "https://a.example/roles", "[\"a.b\", \"c\"]"]);
     accepted(&mut client, "ca_file", &[""]);
@@ -342,6 +358,7 @@ fn the_settings_are_those_that_are_documented() {
         "allow_superuser_login superuser bool: off",
         "allowed_algorithms superuser string: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA",
         "audience superuser string: none",
+        "audience_claim superuser string: aud",
         "audit_claims superuser string: none",
         "audit_log superuser enum: rejected",
         "authn_claim superuser string: sub",
@@ -362,6 +379,7 @@ fn the_settings_are_those_that_are_documented() {
         "on_expiry superuser enum: error",
         "providers superuser string: none",
         "read_only_claim superuser string: none",
+        "required_claims superuser string: none",
         "required_scope superuser string: none",
         "role_claim superuser string: role",
         "role_map superuser string: none",

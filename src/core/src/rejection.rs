@@ -29,6 +29,8 @@ pub enum Check {
     Scope,
     /// `typ` is the required token type, and not that of another use.
     Type,
+    /// The required claims are there, with their values.
+    ClaimsRequired,
     /// The token was not revoked. The core does not know revocations, so its caller makes this check.
     Revocation,
     /// The token names a role that its session may have. The core does not know the roles, so its caller makes this check.
@@ -37,7 +39,7 @@ pub enum Check {
 
 impl Check {
     /// All checks, in order.
-    pub const ALL: [Check; 13] = [
+    pub const ALL: [Check; 14] = [
         Check::Format,
         Check::Algorithm,
         Check::Issuer,
@@ -49,6 +51,7 @@ impl Check {
         Check::Audience,
         Check::Scope,
         Check::Type,
+        Check::ClaimsRequired,
         Check::Revocation,
         Check::Role,
     ];
@@ -67,6 +70,7 @@ impl Check {
             Check::Audience => "audience",
             Check::Scope => "scope",
             Check::Type => "type",
+            Check::ClaimsRequired => "claims_required",
             Check::Revocation => "revocation",
             Check::Role => "role",
         }
@@ -168,6 +172,8 @@ reasons! {
     AudienceNotAccepted => Rejected, Audience, "audience not accepted";
     /// A required scope is missing (RFC 8693 §4.2, RFC 9068 §2.2.3).
     ScopeMissing => Rejected, Scope, "scope missing";
+    /// A claim of `pg_jwks.required_claims` is missing, or has another value.
+    ClaimRequired => Rejected, ClaimsRequired, "required claim missing";
     /// An entry of `auth.revocations` means the token.
     Revoked => Rejected, Revocation, "token revoked";
     /// A logout token that was presented before (OpenID Connect Back-Channel Logout 1.0 §2.6).

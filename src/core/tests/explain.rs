@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 /// The checks as `auth.jwt_explain` names and orders them.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "format",
     "algorithm",
     "issuer",
@@ -23,6 +23,7 @@ const NAMES: [&str; 13] = [
     "audience",
     "scope",
     "type",
+    "claims_required",
     "revocation",
     "role",
 ];
@@ -47,7 +48,7 @@ fn detail(server: &mut Server, token: &str, check: Check) -> String {
 
 #[test]
 fn a_good_token_has_good_rows_only() {
-    assert_eq!(explained(&mut Server::new(&[&RSA]), &Token::new(&RSA).text()), "yyyyyyyyyyyyy");
+    assert_eq!(explained(&mut Server::new(&[&RSA]), &Token::new(&RSA).text()), "yyyyyyyyyyyyyy");
 }
 
 #[test]
@@ -55,23 +56,23 @@ fn what_cannot_be_reached_is_null() {
     let mut server = Server::new(&[&RSA]);
     let token = Token::new(&RSA);
     for (text, expected) in [
-        ("no token".to_string(), "n------------"),
-        (token.clone().header("crit", json!([])).text(), "n------------"),
-        (token.clone().header("alg", "none").text(), "yny--yyyyyyyy"),
-        (token.clone().header("alg", "HS256").text(), "yny--yyyyyyyy"),
-        (token.clone().claim("iss", "x").text(), "yyn----------"),
-        (token.clone().claim("iss", "x").header("alg", "none").text(), "ynn----------"),
-        (token.clone().header("kid", "x").text(), "yyyn-yyyyyyyy"),
-        (token.clone().without("exp").text(), "yyyyyynyyyyyy"),
-        (token.clone().claim("aud", 1).text(), "yyyyynyynyyyy"),
+        ("no token".to_string(), "n-------------"),
+        (token.clone().header("crit", json!([])).text(), "n-------------"),
+        (token.clone().header("alg", "none").text(), "yny--yyyyyyyyy"),
+        (token.clone().header("alg", "HS256").text(), "yny--yyyyyyyyy"),
+        (token.clone().claim("iss", "x").text(), "yyn-----------"),
+        (token.clone().claim("iss", "x").header("alg", "none").text(), "ynn-----------"),
+        (token.clone().header("kid", "x").text(), "yyyn-yyyyyyyyy"),
+        (token.clone().without("exp").text(), "yyyyyynyyyyyyy"),
+        (token.clone().claim("aud", 1).text(), "yyyyynyynyyyyy"),
     ] {
         assert_eq!(explained(&mut server, &text), expected, "{text}");
     }
     server.keys.current = Err(Rejection::new(Reason::KeysUnavailable, "Keys could not be had."));
-    assert_eq!(explained(&mut server, &token.text()), "yyyn-yyyyyyyy");
+    assert_eq!(explained(&mut server, &token.text()), "yyyn-yyyyyyyyy");
     let mut unconfigured = server.set(|settings| settings.issuer = None);
-    assert_eq!(explained(&mut unconfigured, &token.text()), "y-n----------");
-    assert_eq!(explained(&mut unconfigured, &token.text_of(b"[]")), "y-n--n-------");
+    assert_eq!(explained(&mut unconfigured, &token.text()), "y-n-----------");
+    assert_eq!(explained(&mut unconfigured, &token.text_of(b"[]")), "y-n--n--------");
 }
 
 #[test]
@@ -83,9 +84,15 @@ fn the_signature_speaks_for_itself() {
     });
     let all_wrong =
         Token::new(&RSA).claim("sub", 1).claim("exp", 1).claim("nbf", 9_999_999_999_i64).header("typ", "JWT");
-    assert_eq!(explained(&mut server, &all_wrong.text()), "yyyyynnnnnnyy");
+    assert_eq!(explained(&mut server, &all_wrong.text()), "yyyyynnnnnnyyy");
+    let mut server = Server::new(&[&RSA]).set(|settings| settings.required_claims = Some(r#"{"role": "admin"}"#));
+    assert_eq!(explained(&mut server, &Token::new(&RSA).text()), "yyyyyyyyyyynyy");
+    let told = server.explain(Token::new(&RSA).text()).into_iter().find(|finding| finding.ok == Some(false));
+    let told = told.and_then(|finding| finding.detail).unwrap();
+    // What the token has is not told: it is another claim than those of its origin.
+    assert_eq!(told, "Claim \"role\" must be \"admin\".");
     let forged = Token::new(&RSA_OTHER).header("kid", RSA.kid);
-    assert_eq!(explained(&mut Server::new(&[&RSA]), &forged.text()), "yyyynyyyyyyyy");
+    assert_eq!(explained(&mut Server::new(&[&RSA]), &forged.text()), "yyyynyyyyyyyyy");
 }
 
 #[test]
@@ -94,11 +101,11 @@ fn the_signature_over_a_payload_that_is_no_object_is_judged_where_the_issuer_is_
         let signed = Token::new(&RSA).text_of(payload);
         let forged = Token::new(&RSA_OTHER).header("kid", RSA.kid).text_of(payload);
         let mut one = Server::new(&[&RSA]);
-        assert_eq!(explained(&mut one, &signed), "yy-yyn-------");
-        assert_eq!(explained(&mut one, &forged), "yy-ynn-------");
+        assert_eq!(explained(&mut one, &signed), "yy-yyn--------");
+        assert_eq!(explained(&mut one, &forged), "yy-ynn--------");
         // With two issuers it could be either's, and asking both would be two fetches for a malformed token.
         let mut two = Server::new(&[&RSA]).set(|settings| settings.issuer = Some("a, b"));
-        assert_eq!(explained(&mut two, &signed), "yy---n-------");
+        assert_eq!(explained(&mut two, &signed), "yy---n--------");
         assert_eq!(two.keys.asked, 0);
     }
 }
@@ -156,7 +163,7 @@ fn explaining_asks_for_keys_as_verifying_does() {
     server.explain(Token::new(&RSA_OTHER).text());
     assert_eq!((server.keys.asked, server.keys.fetches), (1, 1));
     server.keys.newer = Ok(Some(key_set(&[&RSA_OTHER])));
-    assert_eq!(explained(&mut server, &Token::new(&RSA_OTHER).text()), "yyyyyyyyyyyyy");
+    assert_eq!(explained(&mut server, &Token::new(&RSA_OTHER).text()), "yyyyyyyyyyyyyy");
 }
 
 /// Texts that no message of the core has in it.

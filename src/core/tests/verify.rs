@@ -52,6 +52,11 @@ fn one_failure_each() -> Vec<(Reason, Server, String)> {
             unavailable(Rejection::new(Reason::KeysUnavailable, "Keys could not be had.")),
             token().text(),
         ),
+        (
+            Reason::ClaimRequired,
+            server().set(|settings| settings.required_claims = Some(r#"{"role": ["admin", "owner"]}"#)),
+            token().text(),
+        ),
         (Reason::KeyUnknown, server(), token().header("kid", "withdrawn").text()),
         (
             Reason::KeyAmbiguous,
@@ -408,4 +413,34 @@ fn a_token_for_another_use_is_no_identity_whatever_token_type_says() {
     for typ in ["JWT", "jwt", "", "logout", "x-logout+jwt", "logout+jwt2", "id+jwt"] {
         Server::new(&[&RSA]).verify(Token::new(&RSA).header("typ", typ).text()).unwrap();
     }
+}
+
+/// Tokens of Amazon Cognito and of Clerk have no `aud`.
+#[test]
+fn the_first_claim_of_the_list_that_the_token_has_is_its_audience() {
+    let mut server = Server::new(&[&RSA]).set(|settings| settings.audience_claim = "aud, client_id, ctx.azp");
+    let without = || Token::new(&RSA).without("aud");
+    for good in [
+        Token::new(&RSA),
+        without().claim("client_id", AUDIENCE),
+        without().claim("client_id", json!([AUDIENCE, "x"])),
+        without().claim("ctx", json!({ "azp": AUDIENCE })),
+        Token::new(&RSA).claim("client_id", "another"),
+    ] {
+        server.verify(good.text()).unwrap();
+    }
+    for bad in [
+        without(),
+        without().claim("azp", AUDIENCE),
+        without().claim("client_id", "another").claim("ctx", json!({ "azp": AUDIENCE })),
+        without().claim("client_id", json!(null)).claim("ctx", json!({ "azp": AUDIENCE })),
+        without().claim("client_id", json!({ "id": AUDIENCE })),
+        Token::new(&RSA).claim("aud", "another").claim("client_id", AUDIENCE),
+        Token::new(&RSA).claim("aud", json!([])).claim("client_id", AUDIENCE),
+    ] {
+        assert_eq!(server.verify(bad.text()).unwrap_err(), Reason::AudienceNotAccepted);
+    }
+    // Unless it is listed, `aud` does not count.
+    let mut server = Server::new(&[&RSA]).set(|settings| settings.audience_claim = "client_id");
+    assert_eq!(server.verify(Token::new(&RSA).text()).unwrap_err(), Reason::AudienceNotAccepted);
 }

@@ -1,5 +1,9 @@
 //! Claim paths, as settings write them.
 
+use std::fmt;
+
+use serde_json::Value;
+
 /// The way to a claim through nested objects (`pg_jwks.role_claim`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath(Vec<String>);
@@ -22,15 +26,48 @@ impl ClaimPath {
         Ok(Self(names))
     }
 
+    /// Parses a comma-separated list of paths: at least one. The error is a full sentence.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        text.split(',').map(Self::parse).collect()
+    }
+
     /// The names, the outermost first; at least one.
     pub(super) fn names(&self) -> &[String] {
         &self.0
     }
 }
 
+/// As settings write it.
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dotted = self.0.join(".");
+        match Self::parse(&dotted).is_ok_and(|same| same == *self) {
+            true => f.write_str(&dotted),
+            false => f.write_str(&Value::from(self.0.clone()).to_string()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_printed_as_it_can_be_written() {
+        for text in ["role", "realm_access.roles", "https://example.com/roles", r#"["a.b","c"]"#] {
+            assert_eq!(ClaimPath::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(ClaimPath::parse(r#"["a", "b"]"#).unwrap().to_string(), "a.b");
+    }
+
+    #[test]
+    fn lists_of_paths_have_commas() {
+        let list = ClaimPath::parse_list("aud, client_id").unwrap();
+        assert_eq!(list.iter().map(ToString::to_string).collect::<Vec<_>>(), ["aud", "client_id"]);
+        for bad in ["", "aud,", ",aud", "aud,,azp", "a..b"] {
+            assert!(ClaimPath::parse_list(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn claim_paths_without_names_are_refused() {

@@ -6,5 +6,6 @@ pub mod membership_table;
 pub mod pam;
 pub mod provider;
 pub mod providers;
+pub mod required_claims;
 pub mod revocation;
 pub mod role_map;

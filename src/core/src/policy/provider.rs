@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::claims::ClaimPath;
 use crate::jose::algorithm::Algorithms;
 use crate::jose::jwks::{KeySet, Trust};
+use crate::policy::required_claims::RequiredClaims;
 use crate::time::Span;
 use crate::url::is_url;
 
@@ -14,14 +15,18 @@ use crate::url::is_url;
 pub struct Provider {
     /// The exact value of `iss` (RFC 8725 §3.8).
     pub issuer: String,
-    /// The accepted values of `aud`.
+    /// The accepted audiences.
     pub audience: Audience,
+    /// Where a token's audiences are: the first of these claims that it has.
+    pub audience_claims: Vec<ClaimPath>,
     /// Where its keys come from.
     pub source: Source,
     /// The signature algorithms it may use.
     pub algorithms: Algorithms,
     /// Scopes that each token must carry.
     pub required_scope: Vec<String>,
+    /// Claims that each token must have.
+    pub required_claims: RequiredClaims,
     /// What kind of token is accepted.
     pub token_type: TokenType,
     /// Where the roles of a token are.

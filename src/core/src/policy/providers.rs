@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::bounds::MAX_PROVIDERS;
 use crate::claims::ClaimPath;
 use crate::jose::algorithm::Algorithms;
 use crate::policy::provider::{Audience, Provider, Source, TokenType, check_scopes, list, scope_list};
+use crate::policy::required_claims::RequiredClaims;
 use crate::time::Span;
 
 /// The trust settings as texts; `None` is unset.
@@ -17,11 +18,13 @@ use crate::time::Span;
 pub struct TrustSettings<'a> {
     pub issuer: Option<&'a str>,
     pub audience: Option<&'a str>,
+    pub audience_claim: &'a str,
     pub jwks_uri: Option<&'a str>,
     pub jwks: Option<&'a str>,
     pub providers: Option<&'a str>,
     pub allowed_algorithms: &'a str,
     pub required_scope: Option<&'a str>,
+    pub required_claims: Option<&'a str>,
     pub role_claim: &'a str,
     pub tenant_claim: Option<&'a str>,
     pub authn_claim: &'a str,
@@ -35,11 +38,13 @@ impl TrustSettings<'_> {
     pub const DEFAULT: Self = Self {
         issuer: None,
         audience: None,
+        audience_claim: "aud",
         jwks_uri: None,
         jwks: None,
         providers: None,
         allowed_algorithms: Algorithms::ASYMMETRIC,
         required_scope: None,
+        required_claims: None,
         role_claim: "role",
         tenant_claim: None,
         authn_claim: "sub",
@@ -120,9 +125,11 @@ fn plain(settings: &TrustSettings, issuer: String, source: Source) -> Result<Pro
     Ok(Provider {
         issuer,
         audience: Audience::parse(settings.audience.unwrap_or_default())?,
+        audience_claims: ClaimPath::parse_list(settings.audience_claim)?,
         source,
         algorithms: Algorithms::parse(settings.allowed_algorithms)?,
         required_scope: scope_list(settings.required_scope.unwrap_or_default()),
+        required_claims: settings.required_claims.map(RequiredClaims::parse).transpose()?.unwrap_or_default(),
         token_type: settings.token_type,
         role_claim: ClaimPath::parse(settings.role_claim)?,
         tenant_claim: settings.tenant_claim.map(ClaimPath::parse).transpose()?,
@@ -163,10 +170,12 @@ impl Strings {
 struct Entry {
     issuer: String,
     audience: Option<Strings>,
+    audience_claim: Option<Strings>,
     jwks_uri: Option<String>,
     jwks: Option<Value>,
     allowed_algorithms: Option<Strings>,
     required_scope: Option<Strings>,
+    required_claims: Option<Map<String, Value>>,
     role_claim: Option<Strings>,
     tenant_claim: Option<Strings>,
     authn_claim: Option<Strings>,
@@ -187,6 +196,15 @@ impl Entry {
         let mut provider = plain(settings, self.issuer, source)?;
         if let Some(audience) = self.audience {
             provider.audience = Audience::of(audience.items(list))?;
+        }
+        if let Some(paths) = self.audience_claim {
+            provider.audience_claims = match paths {
+                Strings::One(list) => ClaimPath::parse_list(&list)?,
+                Strings::Many(paths) => paths.iter().map(|path| ClaimPath::parse(path)).collect::<Result<_, _>>()?,
+            };
+        }
+        if let Some(claims) = self.required_claims {
+            provider.required_claims = RequiredClaims::of(claims)?;
         }
         if let Some(algorithms) = self.allowed_algorithms {
             provider.algorithms = Algorithms::parse(&algorithms.items(list).join(","))?;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::claims::ClaimSet;
+use crate::excerpt::quoted;
 use crate::json::ObjectError;
 use crate::near_miss::first_difference;
 use crate::policy::provider::{Audience, Provider, TokenType};
@@ -52,13 +53,14 @@ fn media_type(typ: Option<&str>) -> String {
 pub(super) type CheckOfClaims = fn(&Stated, &Provider, Timestamp) -> Result<(), Rejection>;
 
 /// The checks that follow that of the signature, in order.
-pub(super) const CHECKS_OF_CLAIMS: [(Check, CheckOfClaims); 6] = [
+pub(super) const CHECKS_OF_CLAIMS: [(Check, CheckOfClaims); 7] = [
     (Check::Claims, |token, _, _| check_registered(token.claims)),
     (Check::Expiry, |token, provider, now| check_expiry(token.claims, provider, now)),
     (Check::NotBefore, |token, provider, now| check_not_before(token.claims, provider, now)),
     (Check::Audience, |token, provider, _| check_audience(token.claims, provider)),
     (Check::Scope, |token, provider, _| check_scope(token.claims, provider)),
     (Check::Type, |token, provider, _| check_type(token, provider)),
+    (Check::ClaimsRequired, |token, provider, _| check_required_claims(token.claims, provider)),
 ];
 
 /// The rejection of a token whose payload cannot be read.
@@ -152,7 +154,7 @@ pub(super) fn check_not_before(claims: &ClaimSet, provider: &Provider, now: Time
     Ok(())
 }
 
-/// `aud` (RFC 7519 §4.1.3).
+/// `aud` (RFC 7519 §4.1.3), or what the operator takes for it.
 fn check_audience(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
     match &provider.audience {
         Audience::Any => Ok(()),
@@ -162,15 +164,30 @@ fn check_audience(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejectio
         )
         .hint("Set pg_jwks.audience to the \"aud\" of your tokens, or to '*' to accept any.")),
         Audience::OneOf(accepted) => {
-            if claims.audiences().any(|own| accepted.iter().any(|name| name == own)) {
+            let decides = provider.audience_claims.iter().find(|path| claims.at(path).is_some());
+            let own = || decides.into_iter().flat_map(|path| claims.strings_at(path));
+            if own().any(|own| accepted.iter().any(|name| name == own)) {
                 return Ok(());
             }
             let names: Vec<_> = accepted.iter().map(|name| format!("\"{name}\"")).collect();
-            let detail = format!("Claim \"aud\" must have {}.", names.join(" or "));
+            let claim = match decides {
+                Some(path) => format!("Claim \"{path}\""),
+                None => {
+                    let paths: Vec<_> = provider.audience_claims.iter().map(|path| format!("\"{path}\"")).collect();
+                    format!("Claim {}", paths.join(" or "))
+                }
+            };
+            let detail = format!("{claim} must have {}.", names.join(" or "));
+            // Of other claims nothing is told.
+            let is_aud = decides.or(provider.audience_claims.first()).is_some_and(|path| path.to_string() == "aud");
+            let told = || own().filter(|_| is_aud);
             Err(Rejection::new(Reason::AudienceNotAccepted, detail)
-                .publicly("Claim \"aud\" has no accepted audience.")
-                .instead_of(claims.audiences())
-                .near_miss(first_difference(claims.audiences(), accepted.iter().map(String::as_str)))
+                .publicly(match is_aud {
+                    true => "Claim \"aud\" has no accepted audience.",
+                    false => "The token has no accepted audience.",
+                })
+                .instead_of(told())
+                .near_miss(first_difference(told(), accepted.iter().map(String::as_str)))
                 .or_hint(id_token_hint(claims)))
         }
     }
@@ -191,6 +208,17 @@ fn check_scope(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> 
         Some(scope) => Err(Rejection::new(Reason::ScopeMissing, format!("The token must carry scope \"{scope}\"."))
             .publicly("The token must carry another scope.")
             .or_hint(id_token_hint(claims))),
+    }
+}
+
+/// The claims that the operator requires.
+fn check_required_claims(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
+    match provider.required_claims.missing(claims) {
+        None => Ok(()),
+        Some((path, values)) => {
+            Err(Rejection::new(Reason::ClaimRequired, format!("Claim {} must be {values}.", quoted(&path.to_string())))
+                .publicly("A claim that the server requires is missing, or has another value."))
+        }
     }
 }
 
