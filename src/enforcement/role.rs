@@ -179,7 +179,7 @@ fn named_role(
     provider: &Provider,
     settings: &Settings,
 ) -> Result<(CString, pg_sys::Oid), Rejection> {
-    let claimed: Vec<&str> = claims.strings_at(&provider.role_claim).collect();
+    let claimed: Vec<&str> = claims.roles_at(&provider.role_claim).collect();
     let mut roles = settings.role_map.roles(&claimed).into_iter().filter_map(|name| {
         let name = server_text(name);
         let role = role_named(&name)?;

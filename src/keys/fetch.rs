@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -53,6 +54,9 @@ pub fn fetch(source: &KeySource, validators: &Validators) -> Result<Outcome, Str
         Location::File(path) => {
             let document = read_file(path)?;
             let keys = KeySet::parse(&document, source.location.trust())?;
+            if keys.has_secret() {
+                check_private(path)?;
+            }
             Ok(Outcome::Fetched(Fetched { keys, document, max_age: None, validators: Validators::default() }))
         }
         Location::Url(url) => Http::new(&source.network, url)?.keys(url, validators),
@@ -71,6 +75,19 @@ pub fn fetch(source: &KeySource, validators: &Validators) -> Result<Outcome, Str
             }
             http.keys(&url, validators)
         }
+    }
+}
+
+/// A file with a shared secret must be as private as the server's own key files: nobody else may read it, but a group may if
+/// it is root's. The error is a full sentence.
+fn check_private(path: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(path).map_err(|error| format!("The file cannot be examined: {error}."))?;
+    let others = if metadata.uid() == 0 { 0o027 } else { 0o077 };
+    match metadata.mode() & others {
+        0 => Ok(()),
+        _ => Err("The file has a shared secret, and others may read or write it: it must have permissions u=rw (0600) or less, \
+                  or u=rw,g=r (0640) or less if it is root's."
+            .into()),
     }
 }
 

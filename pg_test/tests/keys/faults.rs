@@ -57,7 +57,7 @@ fn fail_and_recover(document: Document, faults: Vec<(Fault, &'static str)>) {
 #[test]
 fn a_key_set_that_cannot_be_had_is_explained() {
     let mut faults = faults();
-    faults.push((Fault::Garbage, "The key document is not a JSON object."));
+    faults.push((Fault::Garbage, "The key document is HTML or XML, not JSON."));
     faults.push((Fault::EmptySet, "The key document has no keys."));
     fail_and_recover(Document::Jwks, faults);
 }

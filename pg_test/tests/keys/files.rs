@@ -1,7 +1,7 @@
 //! `file:` sources: JWKS and PEM.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -83,15 +83,15 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
         (folder.clone(), "It is not a regular file."),
         (fifo, "It is not a regular file."),
         (link, "It is not a regular file."),
-        (write("empty.json", ""), "is not a JSON object."),
+        (write("empty.json", ""), "is empty."),
+        (write("page.json", "<html></html>"), "is HTML or XML, not JSON."),
         (write("garbage.json", "{\"keys\": ["), "is not a JSON object."),
         (write("array.json", "[]"), "is not a JSON object."),
         (write("keyless.json", "{}"), "has no member \"keys\"."),
         (write("none.json", "{\"keys\": []}"), "has no keys."),
         (write("large.json", &format!("{}{}", jwks(&[&key]), " ".repeat(262_144))), "is larger than 262144 bytes."),
         (write("short.json", &jwks(&[&secret]).to_string()), "shared secret shorter than 32 bytes."),
-        (write("certificate.pem", certificate.pem()), "the PEM block is not a public key."),
-        (write("private.pem", &certificate.key_pem()), "the PEM block is not a public key."),
+        (write("private.pem", &certificate.key_pem()), "the PEM block is neither a public key nor a certificate."),
         (write("cut.pem", &key.public_pem()[..60]), "cannot be read."),
     ] {
         let app = App::new(&NOT_PRELOADED, &[("issuer", ISS), ("jwks_uri", &format!("file:{}", path.display()))]);
@@ -130,4 +130,25 @@ fn a_key_withdrawn_on_disk_stops_verifying_within_the_ttl() {
     fs::write(path, jwks(&[&new]).to_string()).expect("the file");
     sleep(Duration::from_millis(1100));
     key_unknown(&mut client, &old_token);
+}
+
+/// As PostgreSQL refuses a private key of its own that others can read.
+#[test]
+fn a_file_with_a_shared_secret_is_the_servers_alone() {
+    let secret = SigningKey::generate(Alg::Hs256, "secret");
+    let (app, path) = app_with_file("secret.json", &jwks(&[&secret]).to_string());
+    app.set("allowed_algorithms", "HS256");
+    accepted(&mut app.connect(), &token(&secret, ISS));
+    let permit = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).expect("permissions");
+    for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o666] {
+        permit(mode);
+        unavailable(&mut app.connect(), &token(&secret, ISS), "others may read or write it");
+    }
+    permit(0o400);
+    accepted(&mut app.connect(), &token(&secret, ISS));
+    // Public keys are for everybody.
+    let public = SigningKey::generate(Alg::Es256, "public");
+    let (app, path) = app_with_file("public.json", &jwks(&[&public]).to_string());
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("permissions");
+    accepted(&mut app.connect(), &token(&public, ISS));
 }

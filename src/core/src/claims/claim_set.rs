@@ -78,9 +78,16 @@ impl ClaimSet {
         self.scopes().any(|own| own == scope)
     }
 
-    /// Whether the claim at `path` is `role` or an array with it.
+    /// Whether `role` is one of [`ClaimSet::roles_at`].
     pub fn has_role(&self, path: &ClaimPath, role: &str) -> bool {
-        self.strings_at(path).any(|own| own == role)
+        self.roles_at(path).any(|own| own == role)
+    }
+
+    /// The roles of the claim at `path`: a string, the strings of an array, or, as Zitadel writes them, the names of an
+    /// object's members.
+    pub fn roles_at(&self, path: &ClaimPath) -> impl Iterator<Item = &str> {
+        let names = self.at(path).and_then(Value::as_object).into_iter().flat_map(Map::keys);
+        self.strings_at(path).chain(names.map(String::as_str))
     }
 
     /// The claim at `path` if it is a string, or the strings in it if it is an array.
@@ -216,6 +223,19 @@ mod tests {
         assert!(has("role", "writer") && has("realm_access.roles", "admin") && has("https://x.example/roles", "r"));
         assert!(has(r#"["realm_access","roles"]"#, "admin"));
         assert!(!has("role", "write") && !has("realm_access", "admin") && !has("role.x", "writer"));
+    }
+
+    /// What Zitadel writes: each role with the organisations in which it was granted.
+    #[test]
+    fn the_members_of_an_object_are_roles() {
+        let claims =
+            set(json!({"urn:zitadel:iam:org:project:roles": {"admin": {"271": "acme.example"}, "reader": {}}}));
+        let path = ClaimPath::parse("urn:zitadel:iam:org:project:roles").unwrap();
+        let mut roles: Vec<_> = claims.roles_at(&path).collect();
+        roles.sort_unstable();
+        assert_eq!(roles, ["admin", "reader"]);
+        assert!(claims.has_role(&path, "admin") && !claims.has_role(&path, "271"));
+        assert!(!claims.has_role(&ClaimPath::parse("x").unwrap(), "admin"));
     }
 
     #[test]

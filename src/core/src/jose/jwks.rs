@@ -73,6 +73,11 @@ impl KeySet {
         &self.skipped
     }
 
+    /// Whether one of them is a shared secret.
+    pub fn has_secret(&self) -> bool {
+        self.keys.iter().any(|key| key.key_type() == KeyType::Oct)
+    }
+
     /// Whether a usable key has this name.
     pub fn knows(&self, name: KeyName) -> bool {
         self.keys.iter().any(|key| name.is_of(key))

@@ -108,7 +108,7 @@ impl LoginRule<'_> {
         map: &RoleMap,
         role: Option<&str>,
     ) -> Result<(), Rejection> {
-        let claimed: Vec<&str> = claims.strings_at(&provider.role_claim).collect();
+        let claimed: Vec<&str> = claims.roles_at(&provider.role_claim).collect();
         if !self.delegates_mapping || role.is_some_and(|role| map.roles(&claimed).contains(&role)) {
             return Ok(());
         }
