@@ -364,3 +364,16 @@ fn the_module_knows_nothing_of_postgresql() {
     let foreign: Vec<_> = names.into_iter().filter(own).collect();
     assert!(foreign.iter().all(|name| name.starts_with("pam_get_item")), "{foreign:?}");
 }
+
+/// PostgreSQL's own words for a method that it was built without: on Unix that is `sspi`, elsewhere it can be `pam`.
+#[test]
+fn a_postgresql_without_the_method_says_so() {
+    let cluster = Cluster::options().without_extension().start();
+    cluster.write_file("pg_hba.conf", "host all all all sspi\n");
+    let error = "SELECT error FROM pg_hba_file_rules";
+    let error: Option<String> = cluster.client().query_one(error, &[]).expect("pg_hba_file_rules").get(0);
+    let words = "invalid authentication method \"sspi\": not supported by this build";
+    assert_eq!(error.as_deref(), Some(words));
+    let page = pg_test::documents::Page::of_repository("docs/login.md").text();
+    assert!(page.contains(&words.replace("sspi", "pam")), "docs/login.md says something else");
+}

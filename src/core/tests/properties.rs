@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_explained_in_eleven_rows(token in prop_oneof![
+    fn any_bytes_are_explained_in_all_rows(token in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..300),
         "[A-Za-z0-9_.=-]{0,200}".prop_map(String::into_bytes),
         (nearly_json(), nearly_json()).prop_map(|(header, payload)| {
