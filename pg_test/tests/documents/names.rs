@@ -1,4 +1,7 @@
-//! What the documents name exists: functions of the extension, its settings, its version.
+//! What the documents name exists: functions of the extension, its settings, its version, tests.
+
+use std::fs;
+use std::path::Path;
 
 use pg_test::documents::{Page, pages, repository};
 
@@ -53,4 +56,54 @@ fn names_are_found() {
     let text = "`auth.claim('a')` and auth.users, auth.jwt(), pg_jwks.jwks_uri = x, `pg_jwks.`";
     assert_eq!(after(text, "auth.").map(|(name, _)| name).collect::<Vec<_>>(), ["claim", "users", "jwt"]);
     assert_eq!(after(text, "pg_jwks.").map(|(name, _)| name).collect::<Vec<_>>(), ["jwks_uri", ""]);
+}
+
+/// The tests that a page names in its tables, as `core: name` or `binary::module::name`.
+fn named_tests(page: &str) -> Vec<String> {
+    let page = Page::of_repository(page).text();
+    let cells = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .filter_map(|line| line.trim_end_matches(" |").rsplit(" | ").next());
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let is_test = |name: &String| name.starts_with("core: ") || name.matches("::").count() == 2;
+    cells.flat_map(quoted).filter(is_test).collect()
+}
+
+/// The sources in a folder, all of them.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all += &sources(&path);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            all += &fs::read_to_string(&path).expect("a source");
+        }
+    }
+    all
+}
+
+#[test]
+fn the_tests_that_the_design_names_exist() {
+    let root = repository();
+    let core = sources(&root.join("src/core/src")) + &sources(&root.join("src/core/tests"));
+    let named = named_tests("docs/design.md");
+    assert!(named.len() > 60, "{named:?}");
+    for test in named {
+        let (text, function) = match test.strip_prefix("core: ") {
+            Some(function) => (core.clone(), function),
+            None => {
+                let (binary, rest) = test.split_once("::").expect("a binary");
+                let (module, function) = rest.split_once("::").expect("a module");
+                let folder = root.join("pg_test/tests").join(binary);
+                let file = folder.join(module).with_extension("rs");
+                (
+                    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{test}: {}: {error}", file.display())),
+                    function,
+                )
+            }
+        };
+        assert!(text.contains(&format!("fn {function}(")), "{test} does not exist");
+    }
 }
