@@ -13,6 +13,7 @@ use std::ffi::CString;
 
 use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::policy::provider::Provider;
+use pg_jwks_core::policy::role_map;
 use pg_jwks_core::rejection::{Reason, Rejection};
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
@@ -179,16 +180,12 @@ fn named_role(
     provider: &Provider,
     settings: &Settings,
 ) -> Result<(CString, pg_sys::Oid), Rejection> {
-    let claimed: Vec<&str> = claims.roles_at(&provider.role_claim).collect();
-    let mut roles = settings.role_map.roles(&claimed).into_iter().filter_map(|name| {
+    let mut roles = settings.roles_of(claims, provider)?.into_iter().filter_map(|name| {
         let name = server_text(name);
         let role = role_named(&name)?;
         Some((name, role))
     });
-    roles.next().ok_or_else(|| {
-        Rejection::new(Reason::RoleNotAccepted, "The token must name a role of this database.")
-            .hint("Check pg_jwks.role_claim and pg_jwks.role_map.")
-    })
+    roles.next().ok_or_else(role_map::no_role)
 }
 
 /// Resets the role if an identity has set it. The application's own SET ROLE stays.

@@ -9,6 +9,7 @@ use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::judgement;
 use pg_jwks_core::verification::verify::VerifiedClaims;
 
+use super::origin::Origin;
 use super::revocation;
 use super::session::{self, Grounds};
 use super::shown;
@@ -92,7 +93,7 @@ fn judge_again(present: Judged) {
         return;
     };
     JUDGEMENTS.set(JUDGEMENTS.get() + 1);
-    let verdict = verdict(&grounds, &claims, &settings);
+    let verdict = verdict(kept.origin, &grounds, &claims, &settings);
     let is_final = !matches!(verdict, Ok(Verdict { is_final: false, .. }));
     match verdict {
         Ok(verdict) => {
@@ -117,7 +118,7 @@ struct Verdict {
     is_final: bool,
 }
 
-fn verdict(grounds: &Grounds, claims: &ClaimSet, settings: &Settings) -> Result<Verdict, Rejection> {
+fn verdict(origin: Origin, grounds: &Grounds, claims: &ClaimSet, settings: &Settings) -> Result<Verdict, Rejection> {
     let now = now();
     let mut is_final = true;
     let end = judgement::judge(
@@ -135,6 +136,13 @@ fn verdict(grounds: &Grounds, claims: &ClaimSet, settings: &Settings) -> Result<
         now,
     )?;
     revocation::check(claims, Some(&grounds.token))?;
+    // Logins set no role. Whether the role exists, and the session user may have it, PostgreSQL judges.
+    if settings.set_role
+        && !origin.is_login()
+        && let Some(provider) = settings.provider_of(claims)
+    {
+        settings.roles_of(claims, provider)?;
+    }
     Ok(Verdict { end, read_only: settings.forbids_writing(claims), is_final })
 }
 

@@ -11,7 +11,8 @@ use pg_jwks_core::claims::{ClaimPath, ClaimSet};
 use pg_jwks_core::policy::membership_table::MembershipTable;
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::providers::{Providers, TrustSettings};
-use pg_jwks_core::policy::role_map::RoleMap;
+use pg_jwks_core::policy::role_map::{self, RoleMap};
+use pg_jwks_core::rejection::Rejection;
 use pg_jwks_core::time::Span;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,14 @@ impl Settings {
     /// Whether the claims of an identity forbid it to write (`pg_jwks.read_only_claim`).
     pub fn forbids_writing(&self, claims: &ClaimSet) -> bool {
         self.read_only_claim.as_ref().is_some_and(|path| claims.restricts(path))
+    }
+
+    /// The roles of which `auth.jwt_session_init` sets the first that exists, for a token of this issuer with these claims.
+    /// There is one at least.
+    pub fn roles_of<'s>(&'s self, claims: &'s ClaimSet, provider: &Provider) -> Result<Vec<&'s str>, Rejection> {
+        let claimed: Vec<&str> = claims.roles_at(&provider.role_claim).collect();
+        let roles = self.role_map.roles(&claimed);
+        if roles.is_empty() { Err(role_map::no_role()) } else { Ok(roles) }
     }
 
     /// The configured issuer of an identity; `None` if it is not configured any more. Of a token that was just verified,

@@ -48,6 +48,29 @@ fn a_changed_setting_ends_identities_and_changing_it_back_restores_them() {
     assert_eq!(notes(&mut session), [1, 3]);
 }
 
+/// Where the token sets the role, it must name one that it may have.
+#[test]
+fn a_changed_map_of_roles_ends_identities_that_have_no_role_in_it() {
+    let settings = [("role_claim", "roles"), ("role_map", "writer=writer"), ("set_role", "on")];
+    let with_setting = |options: pg_test::cluster::Options, (name, value): &(&str, &str)| {
+        options.setting(&format!("pg_jwks.{name}"), value)
+    };
+    let cluster = started(settings.iter().fold(options(), with_setting));
+    run(&mut cluster.client(), "CREATE ROLE writer; GRANT writer TO app");
+    let token = token_with(&json!({ "roles": ["writer"] }));
+    let mut session = with_identity(cluster.connect("app", "app"), &token);
+    assert_eq!(value::<String>(&mut session, "SELECT current_user::text"), "writer");
+    for (name, new) in [("role_map", "admin=writer"), ("role_claim", "groups")] {
+        init(&mut session, &token).expect("a good token");
+        set_for_all(&cluster, &mut session, name, Some(new));
+        loses(&mut session, "role not accepted");
+        assert_eq!(value::<String>(&mut session, "SELECT current_user::text"), "app", "no right outlives its identity");
+        let old = settings.iter().find(|(setting, _)| *setting == name).expect("a setting").1;
+        set_for_all(&cluster, &mut session, name, Some(old));
+        assert_eq!(notes(&mut session), [1, 3]);
+    }
+}
+
 #[test]
 fn an_identity_becomes_read_only_with_the_setting() {
     let cluster = started(options());

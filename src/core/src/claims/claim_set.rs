@@ -84,10 +84,11 @@ impl ClaimSet {
     }
 
     /// The roles of the claim at `path`: a string, the strings of an array, or, as Zitadel writes them, the names of an
-    /// object's members.
+    /// object's members that are objects. What `{"admin": false}` means nobody knows, so it gives none.
     pub fn roles_at(&self, path: &ClaimPath) -> impl Iterator<Item = &str> {
-        let names = self.at(path).and_then(Value::as_object).into_iter().flat_map(Map::keys);
-        self.strings_at(path).chain(names.map(String::as_str))
+        let members = self.at(path).and_then(Value::as_object).into_iter().flatten();
+        let granted = members.filter(|(_, value)| value.is_object()).map(|(name, _)| name.as_str());
+        self.strings_at(path).chain(granted)
     }
 
     /// The claim at `path` if it is a string, or the strings in it if it is an array.
@@ -228,8 +229,8 @@ mod tests {
     /// What Zitadel writes: each role with the organisations in which it was granted.
     #[test]
     fn the_members_of_an_object_are_roles() {
-        let claims =
-            set(json!({"urn:zitadel:iam:org:project:roles": {"admin": {"271": "acme.example"}, "reader": {}}}));
+        let claims = set(json!({"urn:zitadel:iam:org:project:roles": {
+            "admin": {"271": "acme.example"}, "reader": {}, "owner": false, "root": true, "boss": "admin", "x": null}}));
         let path = ClaimPath::parse("urn:zitadel:iam:org:project:roles").unwrap();
         let mut roles: Vec<_> = claims.roles_at(&path).collect();
         roles.sort_unstable();

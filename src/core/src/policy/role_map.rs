@@ -1,5 +1,7 @@
 //! From the roles of a token to roles of the database (`pg_jwks.role_map`).
 
+use crate::rejection::{Reason, Rejection};
+
 /// The map, in the order in which it was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleMap(Vec<(String, String)>);
@@ -32,6 +34,12 @@ impl RoleMap {
             }
         }
     }
+}
+
+/// The rejection of a token that names no role of the database, where it must.
+pub fn no_role() -> Rejection {
+    Rejection::new(Reason::RoleNotAccepted, "The token must name a role of this database.")
+        .hint("Check pg_jwks.role_claim and pg_jwks.role_map.")
 }
 
 #[cfg(test)]
