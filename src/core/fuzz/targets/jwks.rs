@@ -32,6 +32,8 @@ fn check(set: &KeySet) {
             KeyType::Oct => assert!(key.bits() >= MIN_OCT_BYTES * 8),
             KeyType::P256 | KeyType::Ed25519 => assert_eq!(key.bits(), 256),
             KeyType::P384 => assert_eq!(key.bits(), 384),
+            KeyType::P521 => assert_eq!(key.bits(), 521),
+            KeyType::Secp256k1 => assert_eq!(key.bits(), 256),
         }
         assert!(key.algorithm().is_none_or(|algorithm| key.fits(algorithm) || key.key_type() == KeyType::Oct));
     }
