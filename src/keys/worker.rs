@@ -245,7 +245,7 @@ impl Worker {
             }
             Action::NoteOverdue(fetch) => {
                 tended.set_overdue();
-                self.take_in(id, tended, freshness, fetch, Err("The fetch did not end in time.".into()), now);
+                self.take_in(id, tended, freshness, fetch, Err("The fetch took too long.".into()), now);
             }
             Action::Publish(fetch) | Action::NoteFailure(fetch) => {
                 tended.set_ended();
