@@ -4,6 +4,7 @@ mod folder;
 mod install;
 mod kept;
 mod options;
+mod os_user;
 mod pam;
 #[cfg(feature = "drivers")]
 mod pgbouncer;

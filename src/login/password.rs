@@ -43,7 +43,7 @@ static IS_ASKED: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 pub unsafe extern "C-unwind" fn pg_jwks_pam_may_ask(argc: c_int, argv: *const *const c_char) -> c_int {
     IS_ASKED.set(true);
     let count = usize::try_from(argc).unwrap_or(0);
-    contained(AssertUnwindSafe(|| {
+    contained(|| {
         // SAFETY: the caller's promise.
         let arguments = (0..count).map(|index| unsafe { CStr::from_ptr(*argv.add(index)) });
         let arguments: Vec<_> = arguments.map(CStr::to_string_lossy).collect();
@@ -58,7 +58,7 @@ pub unsafe extern "C-unwind" fn pg_jwks_pam_may_ask(argc: c_int, argv: *const *c
                 false
             }
         }
-    }))
+    })
 }
 
 /// Whether the client may log in with this token. Logs why not.
@@ -68,12 +68,12 @@ pub unsafe extern "C-unwind" fn pg_jwks_pam_may_ask(argc: c_int, argv: *const *c
 /// The token must be a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn pg_jwks_pam_may_log_in(token: *const c_char) -> c_int {
-    contained(AssertUnwindSafe(|| {
+    contained(|| {
         // SAFETY: the caller's promise.
         let token = unsafe { CStr::from_ptr(token) }.to_bytes();
         memory::require(token.len());
         ARGUMENTS.take().is_some_and(|arguments| may_log_in(&arguments, token))
-    }))
+    })
 }
 
 /// Whether the client may log in.
@@ -168,9 +168,8 @@ fn text(text: *const c_char) -> &'static CStr {
 }
 
 /// Calls `act` within PAM, whose frames no error or panic may pass: both are logged, and refuse the login.
-fn contained(act: AssertUnwindSafe<impl FnOnce() -> bool>) -> c_int {
-    let mut act = Some(act);
-    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| act.take().is_some_and(|act| act.0())))
+fn contained(act: impl FnOnce() -> bool) -> c_int {
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(act))
         .catch_others(|error| failed(&error))
         .catch_rust_panic(|error| failed(&error))
         .execute();

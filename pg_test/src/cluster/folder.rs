@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +12,7 @@ use std::{env, thread};
 use tempfile::TempDir;
 
 use super::kept::{self, LOCK};
+use super::os_user::OsUser;
 use super::pam;
 use crate::process::run;
 
@@ -20,29 +21,6 @@ const PARENT: &str = "/tmp";
 const PREFIX: &str = "pg_jwks.";
 
 const LOG_TAIL_LINES: usize = 40;
-
-/// The user and group of a process.
-#[derive(Clone, Copy)]
-pub(super) struct OsUser {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-}
-
-impl OsUser {
-    /// Who runs the server: root must not, so `postgres` does in root's stead;
-    /// anybody else runs it as themselves.
-    fn for_server() -> Option<Self> {
-        let this_process = fs::metadata("/proc/self").expect("/proc is mounted");
-        if this_process.uid() != 0 {
-            return None;
-        }
-        let id = |option| {
-            let output = run(Command::new("id").args([option, "postgres"]));
-            output.trim().parse().expect("id prints a number")
-        };
-        Some(Self { uid: id("-u"), gid: id("-g") })
-    }
-}
 
 /// A temporary folder that the server's user can enter.
 pub(super) struct Folder {

@@ -75,6 +75,15 @@ impl Options {
         self
     }
 
+    /// The same where that is possible.
+    #[must_use]
+    pub fn with_pam_services_if_possible(self) -> Self {
+        match cfg!(without_pam) {
+            true => self,
+            false => self.with_pam_services(),
+        }
+    }
+
     /// Creates the cluster and waits until it accepts connections.
     pub fn start(self) -> Cluster {
         let (folder, install) = self.installed();

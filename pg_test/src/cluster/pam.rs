@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr;
 
-use super::folder::OsUser;
+use super::os_user::OsUser;
 
 const SYSTEM: &CStr = c"/etc/pam.d";
 

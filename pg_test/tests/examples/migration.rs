@@ -46,10 +46,7 @@ impl Example {
         };
         let (issuer, audience) = (value("pg_jwks.issuer"), value("pg_jwks.audience"));
         let all = settings.iter().chain(more);
-        let options = match cfg!(without_pam) {
-            true => Cluster::options(),
-            false => Cluster::options().with_pam_services(),
-        };
+        let options = Cluster::options().with_pam_services_if_possible();
         let options = all.fold(options, |options, (name, value)| options.setting(name, value));
         let cluster = options.start();
         cluster.client().batch_execute(&format!("CREATE DATABASE {DATABASE}")).expect("CREATE DATABASE");

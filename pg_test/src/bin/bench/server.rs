@@ -92,11 +92,8 @@ impl Server {
 }
 
 fn cluster(issuer: &Issuer, preload: &str) -> Cluster {
-    let options = match cfg!(without_pam) {
-        true => Cluster::options(),
-        false => Cluster::options().with_pam_services(),
-    };
-    let cluster = options
+    let cluster = Cluster::options()
+        .with_pam_services_if_possible()
         .setting("shared_preload_libraries", preload)
         .setting("pg_jwks.issuer", issuer.url())
         .setting("pg_jwks.audience", "app")

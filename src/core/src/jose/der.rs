@@ -11,8 +11,8 @@ use spki::der::{Decode, Reader, SliceReader};
 use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 use webpki::EndEntityCert;
 
-use crate::jose::algorithm::KeyType;
-use crate::jose::key::Material;
+use crate::jose::algorithm::{Algorithm, KeyType};
+use crate::jose::key::{Key, Material};
 
 /// A key, and what names it.
 pub(crate) struct PublicKey {
@@ -23,6 +23,11 @@ pub(crate) struct PublicKey {
 }
 
 impl PublicKey {
+    /// The same as one that verifies. The error says why it cannot be used, as the rest of a sentence.
+    pub(crate) fn into_key(self, kid: Option<String>, algorithm: Option<Algorithm>) -> Result<Key, String> {
+        Ok(Key::new(kid, algorithm, self.material)?.with_thumbprints(self.thumbprints))
+    }
+
     /// A key without a certificate.
     pub(crate) fn alone(material: Material) -> Self {
         Self { material, thumbprints: Vec::new() }

@@ -171,9 +171,9 @@ fn is_map_of_certificates(set: &Map<String, Value>) -> bool {
 
 fn certificate_of_map(kid: &str, pem: &Value) -> Candidate {
     let block = pem.as_str().and_then(|pem| pem::blocks(pem).next()).unwrap_or_default();
-    pem::public_key(block)
-        .and_then(|key| Ok(Key::new(Some(kid.to_owned()), None, key.material)?.with_thumbprints(key.thumbprints)))
-        .map_err(|why| Skipped { kid: Some(kid.to_owned()), why })
+    let kid = Some(kid.to_owned());
+    let key = pem::public_key(block).and_then(|key| key.into_key(kid.clone(), None));
+    key.map_err(|why| Skipped { kid, why })
 }
 
 fn check_count(keys: usize) -> Result<(), String> {
@@ -229,7 +229,7 @@ fn parse_jwk(jwk: &Value, kid: Option<String>, trust: Trust) -> Result<Key, Stri
         Some(material) => PublicKey { material, thumbprints: thumbprints.collect() },
         None => certificate(jwk)?,
     };
-    Ok(Key::new(kid, algorithm, key.material)?.with_thumbprints(key.thumbprints))
+    key.into_key(kid, algorithm)
 }
 
 /// The numbers of a key; `None` if it has a certificate instead.
@@ -280,9 +280,6 @@ fn certificate(jwk: &Value) -> Result<PublicKey, String> {
 fn pem_keys(document: &[u8]) -> Result<Vec<Candidate>, String> {
     let text = String::from_utf8_lossy(document);
     check_count(pem::blocks(&text).count())?;
-    let key = |block| {
-        let key = pem::public_key(block)?;
-        Ok(Key::new(None, None, key.material)?.with_thumbprints(key.thumbprints))
-    };
+    let key = |block| pem::public_key(block)?.into_key(None, None);
     Ok(pem::blocks(&text).map(|block| key(block).map_err(|why| Skipped { kid: None, why })).collect())
 }
