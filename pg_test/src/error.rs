@@ -1,5 +1,7 @@
 //! Errors as the server reported them.
 
+use postgres::error::DbError;
+
 /// The parts of a server error that tests compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PgError {
@@ -19,10 +21,16 @@ pub fn pg_error(error: &postgres::Error) -> PgError {
     let Some(db) = error.as_db_error() else {
         panic!("not an error that the server reported: {error:?}");
     };
-    PgError {
-        sqlstate: db.code().code().to_owned(),
-        message: db.message().to_owned(),
-        detail: db.detail().map(str::to_owned),
-        hint: db.hint().map(str::to_owned),
+    PgError::from(db)
+}
+
+impl From<&DbError> for PgError {
+    fn from(said: &DbError) -> Self {
+        Self {
+            sqlstate: said.code().code().to_owned(),
+            message: said.message().to_owned(),
+            detail: said.detail().map(str::to_owned),
+            hint: said.hint().map(str::to_owned),
+        }
     }
 }

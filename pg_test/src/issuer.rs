@@ -5,10 +5,12 @@ mod request;
 mod response;
 mod state;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use serde_json::Value;
 
@@ -24,6 +26,18 @@ pub struct Issuer {
     shared: Arc<Shared>,
     address: SocketAddr,
     accepting: Option<JoinHandle<()>>,
+}
+
+/// A port that no issuer of this process has had: the servers of other tests remember what was there.
+fn unused_port() -> (TcpListener, SocketAddr) {
+    static USED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port to listen on");
+        let address = listener.local_addr().expect("the port listened on");
+        if USED.lock().insert(address.port()) {
+            return (listener, address);
+        }
+    }
 }
 
 impl Issuer {
@@ -44,8 +58,7 @@ impl Issuer {
     }
 
     fn listen(scheme: &str, host: &str, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port to listen on");
-        let address = listener.local_addr().expect("the port listened on");
+        let (listener, address) = unused_port();
         let shared = Arc::new(Shared::new(format!("{scheme}://{host}:{}", address.port())));
         let accepting = thread::spawn({
             let shared = Arc::clone(&shared);

@@ -38,16 +38,18 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
             audit::rejected(&rejection, Presented::of(token.unwrap_or_default()), now());
             error::raise_rejection(rejection)
         }
-        Ok(Verification { claims, digest, .. }) => {
-            let is_read_only = settings.forbids_writing(&claims);
+        Ok(verification) => {
+            let Verification { claims, digest, .. } = &verification;
+            let is_read_only = settings.forbids_writing(claims);
             if is_read_only {
                 read_only::restrict_transaction();
             }
             count(&counters().accepted);
-            audit::accepted(&claims);
-            replacement.set(&claims, digest, is_read_only, is_local);
-            judgement::is_judged_by(trust, &claims, &settings);
+            audit::accepted(claims);
+            replacement.set(claims, *digest, is_read_only, is_local);
+            judgement::is_judged_by(trust, claims, &settings);
             role.succeed();
+            verification.warn_of_nobody();
         }
     }
 }
@@ -63,7 +65,7 @@ fn admitted(token: &[u8]) -> Result<Verification, Rejection> {
         None => check_representable(verification.claims.json()),
     }
     if verification.unrevoked_at != Some(revocations) {
-        revocation::check(&verification.claims, Some(&verification.digest))?;
+        verification.check_revocation()?;
         verification.remember(revocations);
     }
     Ok(verification)

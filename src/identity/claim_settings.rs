@@ -9,14 +9,14 @@ use std::ptr;
 
 use pg_jwks_core::policy::claim_settings::{ClaimVariable, MAX_VARIABLES, Shown};
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::{ErrorReport, pgrx_extern_c_guard};
-use pgrx::prelude::*;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
 use super::derived::with_derived;
 use super::session;
 use super::standing::standing_verified_identity;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::encoding::server_text;
+use crate::pg::error;
 use crate::pg::process::{is_preloading, is_starting_parallel_worker};
 use crate::settings;
 
@@ -107,8 +107,9 @@ fn shown(slot: usize) -> *const c_char {
 
 /// Warns that session variables for claims are not defined.
 fn warn_claim_settings_without_preloading() {
-    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "pg_jwks.claim_settings has no effect", "pg_jwks")
-        .set_detail("The library is not preloaded, so a session could set these variables before it is loaded.")
-        .set_hint("Add pg_jwks to shared_preload_libraries and restart the server.")
-        .report(PgLogLevel::WARNING);
+    error::warn(
+        "pg_jwks.claim_settings has no effect",
+        "The library is not preloaded, so a session could set these variables before it is loaded.",
+        "Add pg_jwks to shared_preload_libraries and restart the server.",
+    );
 }

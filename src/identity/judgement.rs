@@ -59,7 +59,7 @@ pub fn is_judged_by(trust: Trust, claims: &VerifiedClaims, settings: &Settings) 
     REFUSED.set(None);
     JUDGED.set(Judged { assignments: session::assignments(), trust });
     if let Some(kept) = session::in_force() {
-        shown::show(&kept, claims, Some(claims.provider()), settings);
+        shown::show(&kept, claims, settings);
     }
 }
 
@@ -87,7 +87,7 @@ fn judge_again(present: Judged) {
     let Some(claims) = RestoredClaims::from_guarded_setting(&session::json()) else {
         unreachable!("the check hook lets verified claims pass only")
     };
-    shown::show(&kept, &claims, settings.provider_of(&claims), &settings);
+    shown::show(&kept, &claims, &settings);
     let Some(grounds) = kept.grounds else {
         JUDGED.set(present);
         return;
@@ -135,7 +135,7 @@ fn verdict(origin: Origin, grounds: &Grounds, claims: &ClaimSet, settings: &Sett
         },
         now,
     )?;
-    revocation::check(claims, Some(&grounds.token))?;
+    revocation::check(claims, settings.user_of(claims).as_deref(), Some(&grounds.token))?;
     // Logins set no role. Whether the role exists, and the session user may have it, PostgreSQL judges.
     if settings.set_role
         && !origin.is_login()

@@ -52,12 +52,13 @@ pub fn watch() {
     });
 }
 
-/// Whether a token of these claims is still good: the error is that it was revoked. `token` is its digest, if it is known.
+/// Whether a token of these claims and this user is still good: the error is that it was revoked. `token` is its digest, if
+/// it is known.
 /// Reads the catalogue and the table; raises if they cannot be read.
-pub fn check(claims: &ClaimSet, token: Option<&Digest>) -> Result<(), Rejection> {
+pub fn check(claims: &ClaimSet, user: Option<&str>, token: Option<&Digest>) -> Result<(), Rejection> {
     let Some(table) = table() else { return Ok(()) };
     let columns = Columns::of(table);
-    let subject = Subject::of(claims, claims.text("sub"), token);
+    let subject = Subject::of(claims, user, token);
     for key in subject.keys() {
         let mut revoked_by = None;
         table.rows(&server_encoded(&key), |row| {

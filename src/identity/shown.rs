@@ -1,7 +1,6 @@
 //! What others are shown of the identity in force: its row of `auth.jwt_sessions`, and its claims in the server log.
 
 use pg_jwks_core::claims::{ClaimSet, log_text};
-use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::revocation::Subject;
 
 use super::connected::{self, Connected, Put, Source};
@@ -12,8 +11,8 @@ use crate::pg::process::{backend_pid, database, is_parallel_worker};
 use crate::settings::{self, Settings};
 use crate::telemetry::log_claims;
 
-/// Shows the identity in force. `provider` is its issuer, if that is configured.
-pub fn show(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>, settings: &Settings) {
+/// Shows the identity in force.
+pub fn show(kept: &Kept, claims: &ClaimSet, settings: &Settings) {
     if !settings.log_claims.is_empty() {
         log_claims::set(kept.identity.serial, server_text(&log_text(claims, &settings.log_claims)));
     }
@@ -26,21 +25,21 @@ pub fn show(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>, setting
             origin: kept.origin,
         });
         if !source.is_some_and(|source| connected::publish_again(serial, source, put)) {
-            connected::publish(serial, source, of(kept, claims, provider, put));
+            connected::publish(serial, source, of(kept, claims, settings, put));
         }
     }
 }
 
-fn of(kept: &Kept, claims: &ClaimSet, provider: Option<&Provider>, put: Put) -> Connected {
-    let user = claims.text("sub");
-    let subject = Subject::of(claims, user, None);
+fn of(kept: &Kept, claims: &ClaimSet, settings: &Settings, put: Put) -> Connected {
+    let subject = Subject::of(claims, None, None);
+    let provider = settings.provider_of(claims);
     let tenants = provider.and_then(|provider| provider.tenant_claim.as_ref()).map(|path| claims.identifiers_at(path));
     let own = |text: Option<&str>| text.map(str::to_owned);
     Connected {
         pid: backend_pid(),
         database: database(),
         issuer: own(subject.issuer),
-        subject: own(user),
+        subject: settings.user_of(claims),
         tenant: tenants.filter(|tenants| tenants.len() == 1).and_then(|mut tenants| tenants.pop()),
         session: own(subject.session),
         token_id: own(subject.token_id),

@@ -18,6 +18,7 @@ use pg_jwks_core::verification::verify::{VerifiedClaims, verify};
 use super::revocation;
 use crate::keys::KeysInForce;
 use crate::pg::backend_local::BackendLocal;
+use crate::pg::error;
 use crate::settings::{self, Settings};
 
 /// The remembered tokens, and the settings under which they were verified.
@@ -40,6 +41,19 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// Whether no revocation means the token: the error is that one does. Raises if they cannot be read.
+    pub fn check_revocation(&self) -> Result<(), Rejection> {
+        let user = self.claims.provider().user(&self.claims);
+        revocation::check(&self.claims, user.as_deref(), Some(&self.digest))
+    }
+
+    /// Warns that nobody is the user of a token that was verified now, if that is so.
+    pub fn warn_of_nobody(&self) {
+        if let Some(detail) = self.claims.names_nobody().filter(|_| self.unrevoked_at.is_none()) {
+            error::warn("JWT names no user", detail, "If another claim names the user, set pg_jwks.user_claim to it.");
+        }
+    }
+
     /// Remembers the token: for claims that the database can hold, and that no revocation of this generation means.
     pub fn remember(&self, unrevoked_at: u64) {
         let token = Remembered { claims: self.claims.clone(), unrevoked_at };
@@ -77,7 +91,7 @@ pub fn explained(
     let mut keys = KeysInForce::new(settings, now);
     let digest = digest(token);
     let callers: &mut CallersCheck = &mut |check, claims, provider| match check {
-        Check::Revocation => revocation::check(claims, Some(&digest)),
+        Check::Revocation => revocation::check(claims, provider.user(claims).as_deref(), Some(&digest)),
         _ => role(claims, provider),
     };
     Ok(explain(token, providers(settings)?, &mut keys, now, callers))

@@ -135,6 +135,7 @@ pub fn decided(is_authenticated: bool) {
     session::log_in(origin, claims, verification.digest, settings::current().forbids_writing(claims));
     count(&counters().accepted);
     audit::login_accepted(claims, &user);
+    verification.warn_of_nobody();
 }
 
 fn refuse(origin: Origin, user: &str, token: Presented, rejection: Rejection) {

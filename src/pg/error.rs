@@ -65,6 +65,14 @@ pub fn raise_at(
     unreachable!("neither an ERROR nor a FATAL returns")
 }
 
+/// Warns. Detail and hint are full sentences. While a login is decided, the server's log alone has it.
+pub fn warn(message: &'static str, detail: &str, hint: &str) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "pg_jwks")
+        .set_detail(detail)
+        .set_hint(hint)
+        .report(PgLogLevel::WARNING);
+}
+
 /// Raises a FATAL of 28000 that ends an authentication. The message is all that the client is to hear.
 pub fn refuse_login(message: String) -> ! {
     let sqlstate = PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;

@@ -26,6 +26,8 @@ use crate::pg::backend_local::BackendLocal;
 pub struct Settings {
     /// The trusted issuers; the error is a full sentence.
     pub providers: Result<Providers, String>,
+    /// Who the user of an identity is whose issuer is not configured.
+    user_claim: ClaimPath,
     /// From the roles of a token to roles of the database.
     pub role_map: RoleMap,
     /// Whether `auth.jwt_session_init` sets the role too.
@@ -79,6 +81,14 @@ impl Settings {
         if roles.is_empty() { Err(role_map::no_role()) } else { Ok(roles) }
     }
 
+    /// The user of an identity, as text. `None` if its claims name nobody.
+    pub fn user_of(&self, claims: &ClaimSet) -> Option<String> {
+        match self.provider_of(claims) {
+            Some(provider) => provider.user(claims),
+            None => claims.identifier_at(&self.user_claim),
+        }
+    }
+
     /// The configured issuer of an identity; `None` if it is not configured any more. Of a token that was just verified,
     /// the claims say it themselves.
     pub fn provider_of(&self, claims: &ClaimSet) -> Option<&Provider> {
@@ -114,6 +124,7 @@ fn parse() -> Settings {
             Some(name) => Err(format!("The configured value of \"{name}\" could not be applied.")),
             None => providers(),
         },
+        user_claim: TABLE.user_claim.get(),
         role_map: TABLE.role_map.get(),
         set_role: TABLE.set_role.get(),
         read_only_claim: TABLE.read_only_claim.get(),
@@ -149,9 +160,10 @@ fn providers() -> Result<Providers, String> {
         allowed_algorithms: &TABLE.allowed_algorithms.text(),
         required_scope: nonempty(&TABLE.required_scope.text()),
         required_claims: nonempty(&TABLE.required_claims.text()),
+        user_claim: &TABLE.user_claim.text(),
         role_claim: &TABLE.role_claim.text(),
         tenant_claim: nonempty(&TABLE.tenant_claim.text()),
-        authn_claim: &TABLE.authn_claim.text(),
+        authn_claim: nonempty(&TABLE.authn_claim.text()),
         token_type: TABLE.token_type.get().into(),
         leeway: TABLE.leeway.get(),
         max_token_age: Some(TABLE.max_token_age.get()).filter(|age| *age > Span::ZERO),

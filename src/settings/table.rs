@@ -100,7 +100,7 @@ table! {
         "Issuers with settings of their own.",
         "Use a JSON array such as [{\"issuer\": \"https://login.example.com/\", \"audience\": \"app\"}]. \
          Members are issuer, audience, audience_claim, jwks_uri, jwks, allowed_algorithms, required_scope, \
-         required_claims, role_claim, tenant_claim, authn_claim and token_type.";
+         required_claims, user_claim, role_claim, tenant_claim, authn_claim and token_type.";
     allowed_algorithms: StringSetting<Algorithms> = (Some(c_str!(CORE.allowed_algorithms)), Algorithms::parse),
         "Accepted signature algorithms, separated by commas.",
         "Use a list such as RS256, ES256. Symmetric algorithms work with keys from pg_jwks.jwks or a file only.";
@@ -150,7 +150,11 @@ table! {
         "Shared memory for keys, if the library is preloaded.",
         "A change takes effect when the server starts again.";
 
-    // Roles and tenants.
+    // Users, roles and tenants.
+    user_claim: StringSetting<ClaimPath> = (Some(c_str!(CORE.user_claim)), ClaimPath::parse),
+        "Path of the claim that names the user of a token.",
+        "Use a claim's name, such as oid for tokens of Microsoft Entra, names with dots between them, or a JSON array of \
+         names.";
     role_claim: StringSetting<ClaimPath> = (Some(c_str!(CORE.role_claim)), ClaimPath::parse),
         "Path of the claim that has the roles of a token.",
         "Use a claim's name, names with dots between them (realm_access.roles), or a JSON array of names.";
@@ -183,8 +187,8 @@ table! {
     trust_request_claims: BoolSetting = (false),
         "Believes request.jwt.claims if there is no verified identity.",
         "Whoever can set that variable can be anybody, so it is for databases that only PostgREST connects to.";
-    authn_claim: StringSetting<ClaimPath> = (Some(c_str!(CORE.authn_claim)), ClaimPath::parse),
-        "Path of the claim that says who logs in.",
+    authn_claim: StringSetting<Option<ClaimPath>> = (None, |text| optional(text, ClaimPath::parse)),
+        "Path of the claim that says who logs in, if that is not pg_jwks.user_claim.",
         "Use a claim's name, names with dots between them (act.sub), or a JSON array of names.";
     allow_superuser_login: BoolSetting = (false),
         "Lets tokens log in as superusers, replication roles, pg_* roles, and members of powerful ones.",

@@ -35,9 +35,9 @@ static STALE: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(true));
 static WATCHING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 static LOOKING: BackendLocal<Cell<bool>> = BackendLocal::new(Cell::new(false));
 
-/// The tenants of the user with this `sub`, each once, in the order of their bytes; or the one of them that is `only`.
+/// The tenants of the user of this name, each once, in the order of their bytes; or the one of them that is `only`.
 /// Raises 55000 if the table cannot be used, 42501 if its owner, or who has named it, may not read it.
-pub fn tenants(table: &MembershipTable, sub: Option<&[u8]>, only: Option<&[u8]>) -> Vec<Tenant> {
+pub fn tenants(table: &MembershipTable, user: Option<&[u8]>, only: Option<&[u8]>) -> Vec<Tenant> {
     let _looking = Looking::begin(table);
     let owner = owner_of_found(table);
     let (relation, columns) = FOUND.with_borrow(|found| match found {
@@ -46,10 +46,10 @@ pub fn tenants(table: &MembershipTable, sub: Option<&[u8]>, only: Option<&[u8]>)
     });
     authority::require_of_owner(table, relation, owner);
     authority::require_of_setter(table, relation, &columns);
-    let Some(sub) = sub else { return Vec::new() };
+    let Some(user) = user else { return Vec::new() };
     let mut tenants = PgTryBuilder::new(|| {
         let as_owner = AsOwner::enter(owner);
-        let tenants = read(table, owner, sub, only);
+        let tenants = read(table, owner, user, only);
         as_owner.leave();
         tenants
     })
@@ -193,7 +193,7 @@ extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
 
 /// Reads the tenants of a user from `FOUND`, or the one of them that is `only`; the user must be `owner`. Raises 55000 if
 /// anything but the table's rows would be somebody else's.
-fn read(table: &MembershipTable, owner: pg_sys::Oid, sub: &[u8], only: Option<&[u8]>) -> Vec<Tenant> {
+fn read(table: &MembershipTable, owner: pg_sys::Oid, user: &[u8], only: Option<&[u8]>) -> Vec<Tenant> {
     // SAFETY: SPI is used as documented: between connecting and finishing, with parameters of the plan's types in SPI's
     // memory context; what is read is copied. An error ends the (sub)transaction, and the connection with it.
     unsafe {
@@ -203,7 +203,7 @@ fn read(table: &MembershipTable, owner: pg_sys::Oid, sub: &[u8], only: Option<&[
         if without_snapshot {
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let tenants = match parameters(sub, only) {
+        let tenants = match parameters(user, only) {
             Some(mut parameters) => {
                 let plan = plan(only.is_some());
                 if let Some(object) = own_code::of_others(plan, owner) {
@@ -224,10 +224,10 @@ fn read(table: &MembershipTable, owner: pg_sys::Oid, sub: &[u8], only: Option<&[
 }
 
 /// The parameters of a plan; `None` if no row can match.
-fn parameters(sub: &[u8], only: Option<&[u8]>) -> Option<Vec<pg_sys::Datum>> {
+fn parameters(user: &[u8], only: Option<&[u8]>) -> Option<Vec<pg_sys::Datum>> {
     FOUND.with_borrow(|found| {
         let found = found.as_ref()?;
-        let mut parameters: Vec<_> = found.user.operands(sub)?.datums().collect();
+        let mut parameters: Vec<_> = found.user.operands(user)?.datums().collect();
         if let Some(only) = only {
             parameters.extend(found.tenant.operands(only)?.datums());
         }

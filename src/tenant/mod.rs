@@ -37,8 +37,8 @@ pub fn define() {
 pub enum Memberships {
     /// In the token.
     Claimed(Vec<Tenant>),
-    /// In the membership table, under this `sub`.
-    InTable { settings: Rc<Settings>, sub: Option<Vec<u8>> },
+    /// In the membership table, under this name of the user.
+    InTable { settings: Rc<Settings>, user: Option<Vec<u8>> },
 }
 
 impl Memberships {
@@ -47,21 +47,23 @@ impl Memberships {
         let claims = with_derived(identity, |derived| derived.claims.clone());
         let settings = settings::current();
         let Some(provider) = settings.provider_of(&claims) else { error::raise_unknown_issuer() };
+        let user = provider.user(&claims);
+        let subject = user.as_deref().and_then(|user| claims.user_digest(user));
         let memberships = match &provider.tenant_claim {
             Some(path) => {
                 let tenants = claims.identifiers_at(path);
                 Self::Claimed(tenants.iter().map(|tenant| server_encoded(tenant).into()).collect())
             }
-            None => Self::InTable { sub: claims.text("sub").map(server_encoded), settings },
+            None => Self::InTable { user: user.map(|user| server_encoded(&user)), settings },
         };
-        (memberships, claims.subject_digest())
+        (memberships, subject)
     }
 
     /// All of them, each once.
     pub fn all(&self) -> Vec<Tenant> {
         match self {
             Self::Claimed(tenants) => tenants.clone(),
-            Self::InTable { settings, sub } => lookup::tenants(&settings.tenant_lookup, sub.as_deref(), None),
+            Self::InTable { settings, user } => lookup::tenants(&settings.tenant_lookup, user.as_deref(), None),
         }
     }
 
@@ -69,8 +71,8 @@ impl Memberships {
     fn find(&self, tenant: &[u8]) -> Option<Tenant> {
         match self {
             Self::Claimed(tenants) => tenants.iter().find(|claimed| ***claimed == *tenant).cloned(),
-            Self::InTable { settings, sub } => {
-                lookup::tenants(&settings.tenant_lookup, sub.as_deref(), Some(tenant)).pop()
+            Self::InTable { settings, user } => {
+                lookup::tenants(&settings.tenant_lookup, user.as_deref(), Some(tenant)).pop()
             }
         }
     }
@@ -123,7 +125,7 @@ pub fn choose(tenant: Option<&[u8]>, is_local: bool) {
     let Some(identity) = standing_identity() else { error::raise_not_member("The session has no identity.") };
     let (memberships, subject) = Memberships::of(identity);
     let Some(subject) = subject else {
-        error::raise_not_member("The token of this session's identity has no \"sub\".")
+        error::raise_not_member("The token of this session's identity names no user (pg_jwks.user_claim).")
     };
     match memberships.find(tenant) {
         Some(tenant) => choice::set(subject, &tenant, is_local),

@@ -13,6 +13,8 @@ at_each_door!(
     the_line_can_name_the_discovery_document,
     scopes_are_taken_from_scope_and_from_scp,
     another_claim_can_say_who_logs_in,
+    the_user_logs_in,
+    a_login_can_name_no_user,
     a_login_can_be_read_only,
     settings_of_the_client_change_nothing,
     accepted_logins_are_in_the_audit_log,
@@ -98,6 +100,27 @@ fn scopes_are_taken_from_scope_and_from_scp(door: Door) {
         door.login("alice", "scoped", &token_with(scopes.clone()))
             .unwrap_or_else(|error| panic!("{scopes}: {error:?}"));
     }
+}
+
+/// Who the user is says who logs in, if nothing else does.
+fn the_user_logs_in(door: Door) {
+    let cluster = door.asking(door.of_key().setting("pg_jwks.user_claim", "oid"), ISSUER);
+    let token = token_with(json!({ "sub": "pairwise", "oid": "alice" }));
+    let mut client = door.connect(&cluster, "alice", "named", &token).expect("a login");
+    door.assert_system_user(&mut client, "alice", "alice");
+    assert_eq!(client.value("SELECT auth.user_id()").as_deref(), Some("alice"));
+    let token = token_with(json!({ "sub": "alice", "oid": "pairwise" }));
+    door.connect(&cluster, "alice", "named", &token).err().expect("another user");
+}
+
+/// The server's log alone says that it has no user.
+fn a_login_can_name_no_user(door: Door) {
+    let cluster = door.asking(door.of_key().setting("pg_jwks.authn_claim", "email"), ISSUER);
+    let token = token_with(json!({ "sub": null, "email": "alice" }));
+    let mark = cluster.log_mark();
+    let mut client = door.connect(&cluster, "alice", "named", &token).expect("a login");
+    assert_eq!(identity(&mut client), None);
+    logged(&cluster, mark, "WARNING:  JWT names no user");
 }
 
 /// A number can be a name; the setting says which claim it is.

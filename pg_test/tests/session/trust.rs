@@ -37,6 +37,7 @@ fn evil_values() -> HashMap<String, String> {
         ("set_role", "on"),
         ("read_only_claim", "none"),
         ("authn_claim", "email"),
+        ("user_claim", "email"),
         ("allow_superuser_login", "on"),
         ("on_expiry", "terminate"),
         ("tenant_claim", "evil"),

@@ -9,3 +9,4 @@ mod server;
 mod settings;
 mod shapes;
 mod storm;
+mod user_claim;

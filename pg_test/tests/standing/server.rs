@@ -64,6 +64,13 @@ impl Database {
         SERVER.connect("app", self.0)
     }
 
+    /// A session of role `app` that does this with what it is told.
+    pub fn app_that_hears(&self, hear: impl Fn(PgError) + Send + Sync + 'static) -> Client {
+        let mut config = SERVER.config();
+        config.user("app").dbname(self.0).notice_callback(move |notice| hear(PgError::from(&notice)));
+        SERVER.try_connect(&mut config).expect("a session")
+    }
+
     /// A session of the superuser.
     pub fn superuser(&self) -> Client {
         SERVER.connect("postgres", self.0)

@@ -168,7 +168,8 @@ fn texts() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
                 ("[\"a\"", "not a JSON array of strings"),
             ]),
         ),
-        ("authn_claim", texts(&[("", "empty name"), ("a..b", "empty name")])),
+        ("user_claim", texts(&[("", "empty name"), ("a..b", "empty name")])),
+        ("authn_claim", texts(&[(".", "empty name"), ("a..b", "empty name")])),
         ("audience_claim", texts(&[("", "empty name"), ("aud,", "empty name"), ("a..b", "empty name")])),
         (
             "required_claims",
@@ -325,7 +326,8 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "role_map", &["", "admin=app_admin, writer=app_writer"]);
     accepted(&mut client, "set_role", &["on", "off"]);
     accepted(&mut client, "read_only_claim", &["", "app.read_only"]);
-    accepted(&mut client, "authn_claim", &["email", "act.sub"]);
+    accepted(&mut client, "user_claim", &["oid", "act.sub", "sub"]);
+    accepted(&mut client, "authn_claim", &["email", "act.sub", ""]);
     accepted(&mut client, "allow_superuser_login", &["on", "off"]);
     accepted(&mut client, "on_expiry", &["terminate", "error"]);
     accepted(&mut client, "tenant_claim", &["", "org.id", "https://a.example/org_id"]);
@@ -361,7 +363,7 @@ fn the_settings_are_those_that_are_documented() {
         "audience_claim superuser string: aud",
         "audit_claims superuser string: none",
         "audit_log superuser enum: rejected",
-        "authn_claim superuser string: sub",
+        "authn_claim superuser string: none",
         "ca_file superuser string: none",
         // Where the library is preloaded, this one is fixed when the server starts, and so is shared_cache_size.
         "claim_settings sighup string: none",
@@ -391,6 +393,7 @@ fn the_settings_are_those_that_are_documented() {
         "token_cache_size superuser integer: 128",
         "token_type superuser enum: any",
         "trust_request_claims superuser bool: off",
+        "user_claim superuser string: sub",
     ];
     assert_eq!(found, expected);
 }

@@ -41,11 +41,6 @@ impl ClaimSet {
         rest.iter().try_fold(self.claim(first)?, |value, name| value.get(name))
     }
 
-    /// `sub` as a UUID in the form of RFC 9562 §4; other spellings are not taken, so that one user has one `sub`.
-    pub fn uuid(&self) -> Option<[u8; 16]> {
-        uuid(self.text("sub")?)
-    }
-
     /// `sub` of claim `act`: who acts for the subject (RFC 8693 §4.1).
     pub fn actor(&self) -> Option<&str> {
         self.claim("act")?.get("sub")?.as_str()
@@ -134,10 +129,16 @@ impl ClaimSet {
         identifiers
     }
 
-    /// A digest of `iss` and `sub`, which together name one user (RFC 7519 §4.1.2). `None` if one is missing.
-    pub fn subject_digest(&self) -> Option<Digest> {
-        let subject = Value::from(vec![self.text("iss")?, self.text("sub")?]);
-        Some(digest(subject.to_string().as_bytes()))
+    /// The identifier at `path`: a string that is not empty, or a whole number of at most 64 bits. `None` if there is
+    /// anything else.
+    pub fn identifier_at(&self, path: &ClaimPath) -> Option<String> {
+        identifier(self.at(path)?)
+    }
+
+    /// A digest of `iss` and the user, which together name one (RFC 7519 §4.1.2). `None` if `iss` is missing.
+    pub fn user_digest(&self, user: &str) -> Option<Digest> {
+        let names = Value::from(vec![self.text("iss")?, user]);
+        Some(digest(names.to_string().as_bytes()))
     }
 
     /// The values of `aud`: a string or an array of them (RFC 7519 §4.1.3).
@@ -303,15 +304,14 @@ mod tests {
 
     #[test]
     fn a_digest_names_one_user() {
-        let of = |iss: &str, sub: &str| set(json!({"iss": iss, "sub": sub, "exp": 1})).subject_digest();
-        assert_eq!(of("a", "b"), set(json!({"iss": "a", "sub": "b"})).subject_digest());
+        let of = |iss: &str, user: &str| set(json!({"iss": iss, "exp": 1})).user_digest(user);
+        assert_eq!(of("a", "b"), set(json!({"iss": "a"})).user_digest("b"));
         assert!(of("a", "b").is_some());
         for (iss, sub) in [("a", "c"), ("b", "a"), ("ab", ""), ("", "ab"), ("a\",\"b", "")] {
             assert_ne!(of("a", "b"), of(iss, sub), "{iss} {sub}");
         }
-        assert_eq!(set(json!({"iss": "a"})).subject_digest(), None);
-        assert_eq!(set(json!({"sub": "a"})).subject_digest(), None);
-        assert_eq!(set(json!({"iss": "a", "sub": 7})).subject_digest(), None);
+        assert_eq!(set(json!({"sub": "a"})).user_digest("a"), None);
+        assert_eq!(set(json!({"iss": 7})).user_digest("a"), None);
     }
 
     #[test]

@@ -8,8 +8,6 @@ use crate::policy::providers::Providers;
 use crate::policy::role_map::RoleMap;
 use crate::rejection::{Reason, Rejection};
 
-use serde_json::Value;
-
 /// Where the administrator says which tokens may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleSource {
@@ -136,13 +134,8 @@ impl LoginRule<'_> {
 /// Who logs in: the provider's `authn_claim`, a string or a whole number of at most 64 bits. Text with control characters
 /// is refused, because PostgreSQL writes it to its log.
 pub fn authn_id(claims: &ClaimSet, provider: &Provider) -> Result<String, Rejection> {
-    let id = match claims.at(&provider.authn_claim) {
-        Some(Value::String(text)) => Some(text.clone()),
-        // A larger number has lost digits in reading, and two people would be one.
-        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Some(number.to_string()),
-        _ => None,
-    };
-    id.filter(|id| !id.is_empty() && !id.contains(char::is_control)).ok_or_else(|| {
+    let id = claims.identifier_at(provider.authn_claim());
+    id.filter(|id| !id.contains(char::is_control)).ok_or_else(|| {
         let detail = "The claim that says who logs in must be a whole number of at most 64 bits, or a string without \
                       control characters.";
         Rejection::new(Reason::LoginNameMissing, detail).hint("Check pg_jwks.authn_claim.")
@@ -173,14 +166,14 @@ pub fn check_database_role(name: &[u8], role: DatabaseRole, allow_superuser_logi
 mod tests {
     use super::*;
     use crate::policy::providers::TrustSettings;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn providers(issuers: &str) -> Providers {
         Providers::assemble(&TrustSettings {
             issuer: Some(issuers),
             audience: Some("app"),
             role_claim: "roles",
-            authn_claim: "user.name",
+            authn_claim: Some("user.name"),
             ..TrustSettings::DEFAULT
         })
         .unwrap()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::claims::ClaimPath;
+use crate::claims::{ClaimPath, ClaimSet};
 use crate::jose::algorithm::Algorithms;
 use crate::jose::jwks::{KeySet, Trust};
 use crate::policy::required_claims::RequiredClaims;
@@ -29,16 +29,31 @@ pub struct Provider {
     pub required_claims: RequiredClaims,
     /// What kind of token is accepted.
     pub token_type: TokenType,
+    /// Who the user of a token is.
+    pub user_claim: ClaimPath,
     /// Where the roles of a token are.
     pub role_claim: ClaimPath,
     /// Where the tenant or tenants of a token are, if tokens have them.
     pub tenant_claim: Option<ClaimPath>,
-    /// Who logs in with a token.
-    pub authn_claim: ClaimPath,
+    /// Who logs in with a token, if that is not the user's claim.
+    pub authn_claim: Option<ClaimPath>,
     /// Allowed clock skew.
     pub leeway: Span,
     /// Reject tokens issued longer ago than this.
     pub max_token_age: Option<Span>,
+}
+
+impl Provider {
+    /// The user of a token with these claims: a string that is not empty, or a whole number of at most 64 bits. `None` if
+    /// the claim is missing.
+    pub fn user(&self, claims: &ClaimSet) -> Option<String> {
+        claims.identifier_at(&self.user_claim)
+    }
+
+    /// The claim that says who logs in.
+    pub fn authn_claim(&self) -> &ClaimPath {
+        self.authn_claim.as_ref().unwrap_or(&self.user_claim)
+    }
 }
 
 /// The accepted audiences.

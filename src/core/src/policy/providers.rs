@@ -25,9 +25,10 @@ pub struct TrustSettings<'a> {
     pub allowed_algorithms: &'a str,
     pub required_scope: Option<&'a str>,
     pub required_claims: Option<&'a str>,
+    pub user_claim: &'a str,
     pub role_claim: &'a str,
     pub tenant_claim: Option<&'a str>,
-    pub authn_claim: &'a str,
+    pub authn_claim: Option<&'a str>,
     pub token_type: TokenType,
     pub leeway: Span,
     pub max_token_age: Option<Span>,
@@ -45,9 +46,10 @@ impl TrustSettings<'_> {
         allowed_algorithms: Algorithms::ASYMMETRIC,
         required_scope: None,
         required_claims: None,
+        user_claim: "sub",
         role_claim: "role",
         tenant_claim: None,
-        authn_claim: "sub",
+        authn_claim: None,
         token_type: TokenType::Any,
         leeway: Span::from_seconds(30),
         max_token_age: None,
@@ -131,9 +133,10 @@ fn plain(settings: &TrustSettings, issuer: String, source: Source) -> Result<Pro
         required_scope: scope_list(settings.required_scope.unwrap_or_default()),
         required_claims: settings.required_claims.map(RequiredClaims::parse).transpose()?.unwrap_or_default(),
         token_type: settings.token_type,
+        user_claim: ClaimPath::parse(settings.user_claim)?,
         role_claim: ClaimPath::parse(settings.role_claim)?,
         tenant_claim: settings.tenant_claim.map(ClaimPath::parse).transpose()?,
-        authn_claim: ClaimPath::parse(settings.authn_claim)?,
+        authn_claim: settings.authn_claim.map(ClaimPath::parse).transpose()?,
         leeway: settings.leeway,
         max_token_age: settings.max_token_age,
     })
@@ -176,6 +179,7 @@ struct Entry {
     allowed_algorithms: Option<Strings>,
     required_scope: Option<Strings>,
     required_claims: Option<Map<String, Value>>,
+    user_claim: Option<Strings>,
     role_claim: Option<Strings>,
     tenant_claim: Option<Strings>,
     authn_claim: Option<Strings>,
@@ -218,6 +222,9 @@ impl Entry {
             provider.required_scope.retain(|scope| !scope.is_empty());
             provider.required_scope.iter().try_for_each(|scope| check_scopes(scope))?;
         }
+        if let Some(path) = self.user_claim {
+            provider.user_claim = path.claim_path()?;
+        }
         if let Some(path) = self.role_claim {
             provider.role_claim = path.claim_path()?;
         }
@@ -225,7 +232,7 @@ impl Entry {
             provider.tenant_claim = Some(path.claim_path()?);
         }
         if let Some(path) = self.authn_claim {
-            provider.authn_claim = path.claim_path()?;
+            provider.authn_claim = Some(path.claim_path()?);
         }
         provider.token_type = match self.token_type.as_deref() {
             None => provider.token_type,
@@ -306,7 +313,7 @@ mod tests {
     #[test]
     fn an_entry_overrides_the_plain_settings() {
         let text = r#"[{"issuer":"b","audience":["x","y"],"jwks_uri":"file:/k.pem","allowed_algorithms":"ES256",
-                        "required_scope":[],"role_claim":["a.b","c"],"tenant_claim":"org.id",
+                        "required_scope":[],"user_claim":"oid","role_claim":["a.b","c"],"tenant_claim":"org.id",
                         "authn_claim":["x"],"token_type":"access"}]"#;
         let providers = Providers::assemble(&TrustSettings { providers: Some(text), ..settings() }).unwrap();
         let b = providers.of_issuer("b").unwrap();
@@ -314,9 +321,28 @@ mod tests {
         assert!(b.required_scope.is_empty());
         assert_eq!(b.role_claim, ClaimPath::parse(r#"["a.b","c"]"#).unwrap());
         assert_eq!(b.tenant_claim, Some(ClaimPath::parse("org.id").unwrap()));
-        assert_eq!(b.authn_claim, ClaimPath::parse("x").unwrap());
+        assert_eq!(b.user_claim, ClaimPath::parse("oid").unwrap());
+        assert_eq!(*b.authn_claim(), ClaimPath::parse("x").unwrap());
         assert_eq!(b.token_type, TokenType::Access);
         assert_eq!(providers.of_issuer("https://a.example").unwrap().required_scope, ["read"]);
+    }
+
+    #[test]
+    fn who_logs_in_is_the_user_if_nothing_else_is_set() {
+        let authn_claim = |entry: &str, authn_claim| {
+            let entry = format!(r#"[{{"issuer":"b"{entry}}}]"#);
+            let settings = TrustSettings { providers: Some(&entry), user_claim: "uid", authn_claim, ..settings() };
+            Providers::assemble(&settings).unwrap().of_issuer("b").unwrap().authn_claim().to_string()
+        };
+        for (entry, plain, expected) in [
+            ("", None, "uid"),
+            (r#","user_claim":"oid""#, None, "oid"),
+            ("", Some("email"), "email"),
+            (r#","user_claim":"oid""#, Some("email"), "email"),
+            (r#","user_claim":"oid","authn_claim":"name""#, Some("email"), "name"),
+        ] {
+            assert_eq!(authn_claim(entry, plain), expected, "{entry} {plain:?}");
+        }
     }
 
     #[test]

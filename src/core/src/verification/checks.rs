@@ -54,7 +54,9 @@ pub(super) type CheckOfClaims = fn(&Stated, &Provider, Timestamp) -> Result<(), 
 
 /// The checks that follow that of the signature, in order.
 pub(super) const CHECKS_OF_CLAIMS: [(Check, CheckOfClaims); 7] = [
-    (Check::Claims, |token, _, _| check_registered(token.claims)),
+    (Check::Claims, |token, provider, _| {
+        check_registered(token.claims).and_then(|()| check_user(token.claims, provider))
+    }),
     (Check::Expiry, |token, provider, now| check_expiry(token.claims, provider, now)),
     (Check::NotBefore, |token, provider, now| check_not_before(token.claims, provider, now)),
     (Check::Audience, |token, provider, _| check_audience(token.claims, provider)),
@@ -92,6 +94,24 @@ fn check_registered(claims: &ClaimSet) -> Result<(), Rejection> {
         }
     }
     Ok(())
+}
+
+/// The claim that names the user, if it is there: what is no name must not pass for nobody's.
+fn check_user(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
+    if claims.at(&provider.user_claim).is_none() || provider.user(claims).is_some() {
+        return Ok(());
+    }
+    let kinds = "neither a string with at least one character nor a whole number of at most 64 bits";
+    let detail = format!("Claim {} is {kinds}.", quoted(&provider.user_claim.to_string()));
+    Err(Rejection::new(Reason::ClaimMalformed, detail).publicly(format!("The claim that names the user is {kinds}.")))
+}
+
+/// That nobody is the user of a token: a full sentence, for a token that is accepted all the same.
+pub(super) fn names_nobody(claims: &ClaimSet, provider: &Provider) -> Option<&'static str> {
+    provider
+        .user(claims)
+        .is_none()
+        .then_some("The token has no claim that names its user (pg_jwks.user_claim), so auth.user_id() is NULL.")
 }
 
 /// What is wrong with a claim that is no NumericDate (RFC 7519 §2): usual mistakes of those who make tokens themselves.

@@ -9,7 +9,7 @@ use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::rejection::{Check, Rejection};
 use crate::time::Timestamp;
-use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, Typ, payload_rejection};
+use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, Typ, names_nobody, payload_rejection};
 use crate::verification::verify::Keys;
 
 /// One line of the explanation.
@@ -19,7 +19,7 @@ pub struct Finding {
     pub check: Check,
     /// Its outcome; `None` if it could not be reached.
     pub ok: Option<bool>,
-    /// What was expected, or why the check could not be reached; `None` if the token passes.
+    /// What was expected, or why the check could not be reached. If the token passes, what there is to know all the same.
     pub detail: Option<String>,
     /// The detail for those who may not know the values of settings.
     public_detail: Option<String>,
@@ -56,6 +56,13 @@ impl Findings {
                 self.0.push(Finding { check, ok: Some(false), detail, public_detail });
                 None
             }
+        }
+    }
+
+    /// Says something of the check recorded last, which has passed.
+    fn remark(&mut self, remark: Option<&str>) {
+        if let Some(finding) = self.0.last_mut() {
+            *finding = Finding::new(finding.check, finding.ok, remark.map(str::to_owned));
         }
     }
 
@@ -173,7 +180,10 @@ fn explain_claims(
     };
     let stated = Stated { claims: &claims, typ: Typ::Stated(token.header.typ.as_deref()) };
     for (name, check) in CHECKS_OF_CLAIMS {
-        findings.record(name, check(&stated, provider, now));
+        let passed = findings.record(name, check(&stated, provider, now)).is_some();
+        if passed && name == Check::Claims {
+            findings.remark(names_nobody(&claims, provider));
+        }
     }
     for check in CALLERS_CHECKS {
         findings.record(check, callers(check, &claims, provider));

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::claims::ClaimSet;
 use crate::digest::{Digest, digest_of_parts};
 use crate::json::ObjectError;
+use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::rejection::{Check, Reason, Rejection};
 use crate::time::Timestamp;
@@ -22,7 +23,7 @@ const SHARED_CHECKS: [Check; 4] = [Check::Claims, Check::Expiry, Check::NotBefor
 pub struct Logout {
     /// The issuer.
     pub issuer: String,
-    /// `sub`.
+    /// The user.
     pub subject: Option<String>,
     /// `sid`.
     pub session: Option<String>,
@@ -51,11 +52,11 @@ pub fn verify_logout(
     for (_, check) in CHECKS_OF_CLAIMS.into_iter().filter(|(name, _)| SHARED_CHECKS.contains(name)) {
         check(&stated, signed.provider, now)?;
     }
-    logout(&claims)
+    logout(&claims, signed.provider)
 }
 
 /// The claims of §2.4.
-fn logout(claims: &ClaimSet) -> Result<Logout, Rejection> {
+fn logout(claims: &ClaimSet, provider: &Provider) -> Result<Logout, Rejection> {
     let malformed = |detail: &str| Err(Rejection::new(Reason::ClaimMalformed, detail));
     if !claims.claim("events").and_then(|events| events.get(LOGOUT_EVENT)).is_some_and(Value::is_object) {
         return malformed(&format!("Claim \"events\" of a logout token must have an object \"{LOGOUT_EVENT}\"."));
@@ -67,9 +68,14 @@ fn logout(claims: &ClaimSet) -> Result<Logout, Rejection> {
         return malformed("A logout token must have claim \"iat\".");
     }
     let text = |name| claims.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
-    let (subject, session) = (text("sub"), text("sid"));
+    let (subject, session) = (provider.user(claims), text("sid"));
     if subject.is_none() && session.is_none() {
-        return malformed("A logout token must have claim \"sid\" or \"sub\".");
+        return match claims.claim("sub") {
+            None => malformed("A logout token must have claim \"sid\" or \"sub\"."),
+            Some(_) => malformed(
+                "A logout token without claim \"sid\" must have the claim that names the user (pg_jwks.user_claim).",
+            ),
+        };
     }
     match (text("iss"), text("jti")) {
         (Some(issuer), Some(token_id)) => {

@@ -16,7 +16,7 @@ use crate::policy::providers::Providers;
 use crate::rejection::{Reason, Rejection};
 use crate::time::Timestamp;
 use crate::verification::checks::{
-    CHECKS_OF_CLAIMS, Stated, Typ, check_expiry, check_not_before, end, payload_rejection,
+    CHECKS_OF_CLAIMS, Stated, Typ, check_expiry, check_not_before, end, names_nobody, payload_rejection,
 };
 use crate::verification::judgement::{Evidence, trusted_issuer};
 
@@ -71,6 +71,11 @@ impl VerifiedClaims {
     /// The issuer, and what was asked of its tokens.
     pub fn provider(&self) -> &Provider {
         &self.provider
+    }
+
+    /// That nobody is their user, if that is so, as a full sentence.
+    pub fn names_nobody(&self) -> Option<&'static str> {
+        names_nobody(&self.claims, &self.provider)
     }
 
     /// The keys that vouch for them.
