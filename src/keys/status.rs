@@ -35,7 +35,7 @@ pub fn key_rows(settings: &Settings, now: Timestamp) -> Vec<KeyRow> {
     let mut rows = Vec::new();
     let mut shown = Vec::new();
     for provider in settings.providers.as_ref().map_or(&[][..], |providers| providers.all()) {
-        let about = KeyRow { issuer: Some(provider.issuer.clone()), ..KeyRow::default() };
+        let about = KeyRow { issuer: Some(provider.issuer.to_string()), ..KeyRow::default() };
         if let Source::Inline(keys) = &provider.source {
             push(&mut rows, KeyRow { source: "pg_jwks.jwks".into(), ..about }, Some(keys));
             continue;

@@ -24,6 +24,9 @@ pub fn issuers(text: &str) -> Result<(), String> {
         issuers if issuers.iter().any(|issuer| issuer.contains(['"', '\n'])) => {
             Err("An issuer has a quote or a line break in it.".into())
         }
+        issuers if issuers.iter().any(|issuer| issuer.contains(['{', '}'])) => {
+            Err("An issuer with a place, such as {tid}, goes into pg_jwks.providers, with what may be there.".into())
+        }
         _ => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! Settings that must fit each other: several plain issuers share no keys.
 
-use pg_jwks_core::policy::providers::{Providers, TrustSettings};
+use pg_jwks_core::policy::providers::Providers;
+use pg_jwks_core::policy::trust_settings::TrustSettings;
 
 use super::snapshot::nonempty;
 use super::table::TABLE;

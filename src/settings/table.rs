@@ -10,9 +10,10 @@ use pg_jwks_core::jose::algorithm::Algorithms;
 use pg_jwks_core::policy::claim_settings::{self, ClaimVariable};
 use pg_jwks_core::policy::membership_table::MembershipTable;
 use pg_jwks_core::policy::provider::{Audience, Source, check_scopes, list};
-use pg_jwks_core::policy::providers::{Providers, TrustSettings};
+use pg_jwks_core::policy::providers::Providers;
 use pg_jwks_core::policy::required_claims::RequiredClaims;
 use pg_jwks_core::policy::role_map::RoleMap;
+use pg_jwks_core::policy::trust_settings::TrustSettings;
 use pg_jwks_core::time::Span;
 
 use super::check::{self, optional};
@@ -100,7 +101,7 @@ table! {
         "Issuers with settings of their own.",
         "Use a JSON array such as [{\"issuer\": \"https://login.example.com/\", \"audience\": \"app\"}]. \
          Members are issuer, audience, audience_claim, jwks_uri, jwks, allowed_algorithms, required_scope, \
-         required_claims, user_claim, role_claim, tenant_claim, authn_claim and token_type.";
+         required_claims, any, user_claim, role_claim, tenant_claim, authn_claim and token_type.";
     allowed_algorithms: StringSetting<Algorithms> = (Some(c_str!(CORE.allowed_algorithms)), Algorithms::parse),
         "Accepted signature algorithms, separated by commas.",
         "Use a list such as RS256, ES256. Symmetric algorithms work with keys from pg_jwks.jwks or a file only.";

@@ -126,6 +126,41 @@ fn each_provider_has_a_role_claim_of_its_own() {
     }
 }
 
+/// As Microsoft Entra writes it: an issuer for each tenant, under the same keys.
+#[test]
+fn an_issuer_can_have_a_place_for_its_tenant() {
+    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Rs256, "k"));
+    issuer.publish(&[&key]);
+    let entry = |more: Value| {
+        let mut entry = json!({ "issuer": format!("{}/{{tid}}/v2.0", issuer.url()), "jwks_uri": issuer.jwks_uri() });
+        entry.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        json!([entry])
+    };
+    let token =
+        |in_iss: &str, tid: &str| key.sign(&changed(&format!("{}/{in_iss}/v2.0", issuer.url()), json!({ "tid": tid })));
+    let mut client = app_with(&entry(json!({ "any": true })), &[]).connect();
+    accepted(&mut client, &token("1-a", "1-a"));
+    accepted(&mut client, &token("2-b", "2-b"));
+    refused(
+        &mut client,
+        &token("1-a", "2-b"),
+        "28000",
+        "issuer not accepted",
+        "Claim \"tid\" must be what \"iss\" has",
+    );
+    refused(&mut client, &token("1/a", "1/a"), "28000", "issuer not accepted", "{tid}");
+    let mut client = app_with(&entry(json!({ "required_claims": { "tid": ["1-a", "3-c"] } })), &[]).connect();
+    accepted(&mut client, &token("1-a", "1-a"));
+    refused(&mut client, &token("2-b", "2-b"), "28000", "required claim missing", "\"1-a\" or \"3-c\"");
+    let app = App::new(&NOT_PRELOADED, &[]);
+    for (name, value) in
+        [("providers", entry(json!({})).to_string()), ("issuer", format!("{}/{{tid}}/v2.0", issuer.url()))]
+    {
+        let error = app.try_set(name, &value).expect_err("what may be in the place is not said");
+        assert_eq!(error.sqlstate, "22023", "{name}: {error:?}");
+    }
+}
+
 #[test]
 fn providers_and_the_plain_issuer_go_together() {
     let (plain_key, own_key) = (SigningKey::generate(Alg::Es256, "k"), SigningKey::generate(Alg::Es256, "k"));

@@ -6,9 +6,22 @@ use crate::excerpt::quoted;
 use crate::near_miss::difference;
 use crate::url::is_url;
 
+/// What is added to an issuer (§4.1).
+pub const DOCUMENT: &str = "/.well-known/openid-configuration";
+
 /// The URL of an issuer's discovery document (§4.1: a trailing slash of the issuer is removed first).
 pub fn document_url(issuer: &str) -> String {
-    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
+    format!("{}{DOCUMENT}", issuer.trim_end_matches('/'))
+}
+
+/// The URLs of an issuer's document of RFC 8414 §3.1, where it puts the well-known part, before the issuer's path, and where
+/// many providers put it, behind.
+pub fn metadata_urls(issuer: &str) -> [String; 2] {
+    const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+    let issuer = issuer.trim_end_matches('/');
+    let authority = issuer.find("://").map_or(0, |scheme| scheme + 3);
+    let path = issuer[authority..].find('/').map_or(issuer.len(), |path| authority + path);
+    [format!("{}{WELL_KNOWN}{}", &issuer[..path], &issuer[path..]), format!("{issuer}{WELL_KNOWN}")]
 }
 
 #[derive(Deserialize)]
@@ -41,6 +54,15 @@ mod tests {
     fn the_document_stands_below_the_issuer() {
         assert_eq!(document_url("https://a.example/"), "https://a.example/.well-known/openid-configuration");
         assert_eq!(document_url("https://a.example/r"), "https://a.example/r/.well-known/openid-configuration");
+    }
+
+    #[test]
+    fn the_document_of_oauth_stands_before_the_path_or_behind_it() {
+        let [before, behind] = metadata_urls("https://a.example/r/");
+        assert_eq!(before, "https://a.example/.well-known/oauth-authorization-server/r");
+        assert_eq!(behind, "https://a.example/r/.well-known/oauth-authorization-server");
+        let [before, behind] = metadata_urls("https://a.example");
+        assert_eq!(before, behind);
     }
 
     #[test]

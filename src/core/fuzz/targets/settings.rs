@@ -7,7 +7,8 @@ use pg_jwks_core::claims::{ClaimPath, ClaimSet};
 use pg_jwks_core::jose::algorithm::Algorithms;
 use pg_jwks_core::policy::membership_table::MembershipTable;
 use pg_jwks_core::policy::provider::{Audience, Source, check_scopes, scope_list};
-use pg_jwks_core::policy::providers::{Providers, TrustSettings};
+use pg_jwks_core::policy::providers::Providers;
+use pg_jwks_core::policy::trust_settings::TrustSettings;
 use pg_jwks_core::policy::role_map::RoleMap;
 use pg_jwks_core::policy::claim_settings;
 use pg_jwks_core::url::is_url;
@@ -19,8 +20,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(providers) = trusted {
         assert!(providers.all().len() <= MAX_PROVIDERS);
         for provider in providers.all() {
-            assert!(!provider.issuer.is_empty());
-            let found = providers.of_issuer(&provider.issuer).expect("it is there");
+            assert!(!provider.issuer.as_str().is_empty());
+            let found = providers.of_issuer(provider.issuer.as_str()).expect("it is there");
             assert!(std::sync::Arc::ptr_eq(found, provider), "an issuer appears twice");
             if let Source::Url(url) = &provider.source {
                 assert!(is_url(url));

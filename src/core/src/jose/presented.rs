@@ -23,8 +23,8 @@ impl Presented {
     /// What this token says; nothing if it is malformed.
     pub fn of(token: &[u8]) -> Self {
         let Ok(token) = Unverified::parse(token) else { return Self::default() };
-        let claims = token.members.as_ref().ok();
-        let claim = |name| claims.and_then(|claims| claims.get(name));
+        let claims = token.claims.as_ref().ok();
+        let claim = |name| claims.and_then(|claims| claims.claim(name));
         let aud = match claim("aud") {
             Some(Value::Array(values)) => values.iter().filter_map(text).take(MOST_AUDIENCES).collect(),
             aud => aud.and_then(text).into_iter().collect(),

@@ -4,9 +4,10 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::bounds::MAX_TOKEN_BYTES;
+use crate::claims::ClaimSet;
 use crate::jose::jwks::KeyName;
 use crate::json::{ObjectError, unique_object};
 use crate::rejection::{Reason, Rejection};
@@ -38,7 +39,7 @@ pub struct Unverified<'t> {
     pub(crate) signing_input: &'t str,
     pub(crate) signature: Vec<u8>,
     pub(crate) payload: Vec<u8>,
-    pub(crate) members: Result<Map<String, Value>, ObjectError>,
+    pub(crate) claims: Result<ClaimSet, ObjectError>,
 }
 
 impl<'t> Unverified<'t> {
@@ -59,13 +60,8 @@ impl<'t> Unverified<'t> {
         let decoded = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| not_base64url(token));
         let (header, payload, signature) = (decoded(header)?, decoded(payload)?, decoded(signature)?);
         let header = parse_header(&header)?;
-        let members = unique_object(&payload);
-        Ok(Self { header, signing_input, signature, payload, members })
-    }
-
-    /// What the token says of its issuer.
-    pub(crate) fn issuer(&self) -> Option<&str> {
-        self.members.as_ref().ok()?.get("iss")?.as_str()
+        let claims = unique_object(&payload).map(ClaimSet::new);
+        Ok(Self { header, signing_input, signature, payload, claims })
     }
 }
 

@@ -2,7 +2,7 @@
 //! requested role ask for.
 
 use crate::claims::ClaimSet;
-use crate::discovery::document_url;
+use crate::discovery::{DOCUMENT, document_url, metadata_urls};
 use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::policy::role_map::RoleMap;
@@ -65,7 +65,9 @@ pub enum DatabaseRole {
 impl LoginRule<'_> {
     /// Whether the rule means a configured issuer: before any token is looked at.
     pub fn check_issuer(&self, providers: &Providers) -> Result<(), Rejection> {
-        if providers.all().iter().any(|provider| self.means(&provider.issuer)) {
+        // Of a document's URL, its issuer is what stands before the well-known part.
+        let issuer = self.issuer.strip_suffix(DOCUMENT).unwrap_or(self.issuer);
+        if providers.all().iter().any(|provider| self.means(provider.issuer.as_str()) || provider.issuer.fits(issuer)) {
             return Ok(());
         }
         let detail = format!("{} asks for issuer \"{}\", which is not trusted.", self.source.words(), self.issuer);
@@ -84,7 +86,7 @@ impl LoginRule<'_> {
 
     /// Whether a verified token of `provider` is of the rule's issuer and has all its scopes.
     pub fn check_token(&self, claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
-        if !self.means(&provider.issuer) {
+        if !self.means(provider.issuer.as_str()) && !claims.text("iss").is_some_and(|iss| self.means(iss)) {
             let detail = format!("{} asks for issuer \"{}\".", self.source.words(), self.issuer);
             return Err(Rejection::new(Reason::IssuerNotAccepted, detail));
         }
@@ -117,17 +119,9 @@ impl LoginRule<'_> {
     /// Whether the rule's issuer is `issuer`. PostgreSQL takes the URL of a discovery document in its place, in the
     /// form of OpenID Connect Discovery 1.0 §4 or of RFC 8414 §3.
     fn means(&self, issuer: &str) -> bool {
-        self.issuer == issuer || self.issuer == document_url(issuer) || self.is_metadata_url_of(issuer)
-    }
-
-    fn is_metadata_url_of(&self, issuer: &str) -> bool {
-        const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
-        let issuer = issuer.trim_end_matches('/');
-        let authority = issuer.find("://").map_or(0, |scheme| scheme + 3);
-        let path = issuer[authority..].find('/').map_or(issuer.len(), |path| authority + path);
-        // RFC 8414 puts it before the issuer's path; many providers put it behind.
-        self.issuer == format!("{issuer}{WELL_KNOWN}")
-            || self.issuer == format!("{}{WELL_KNOWN}{}", &issuer[..path], &issuer[path..])
+        self.issuer == issuer
+            || self.issuer == document_url(issuer)
+            || metadata_urls(issuer).iter().any(|url| self.issuer == url)
     }
 }
 
@@ -165,7 +159,7 @@ pub fn check_database_role(name: &[u8], role: DatabaseRole, allow_superuser_logi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::providers::TrustSettings;
+    use crate::policy::trust_settings::TrustSettings;
     use serde_json::{Value, json};
 
     fn providers(issuers: &str) -> Providers {
@@ -185,6 +179,29 @@ mod tests {
 
     fn claims(value: Value) -> ClaimSet {
         ClaimSet::parse(&value.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_rule_means_an_issuer_with_a_place_or_one_of_its_tenants() {
+        let entry =
+            r#"[{"issuer":"https://login.example/{tid}/v2.0","jwks_uri":"https://login.example/keys","any":true}]"#;
+        let providers =
+            Providers::assemble(&TrustSettings { providers: Some(entry), ..TrustSettings::DEFAULT }).unwrap();
+        let of = |tid: &str| claims(json!({ "iss": format!("https://login.example/{tid}/v2.0"), "tid": tid }));
+        for (issuer, means) in [
+            ("https://login.example/{tid}/v2.0", [true, true]),
+            ("https://login.example/1/v2.0", [true, false]),
+            ("https://login.example/1/v2.0/.well-known/openid-configuration", [true, false]),
+        ] {
+            assert!(line(issuer).check_issuer(&providers).is_ok(), "{issuer}");
+            for (tid, means) in ["1", "2"].into_iter().zip(means) {
+                let checked = line(issuer).check_token(&of(tid), &providers.all()[0]);
+                assert_eq!(checked.is_ok(), means, "{issuer} {tid}");
+            }
+        }
+        for other in ["https://login.example/v2.0", "https://login.example/1/v1.0", "https://login.example/1/2/v2.0"] {
+            assert!(line(other).check_issuer(&providers).is_err(), "{other}");
+        }
     }
 
     fn reason<T>(result: Result<T, Rejection>) -> Option<Reason> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::claims::{ClaimPath, ClaimSet};
 use crate::jose::algorithm::Algorithms;
 use crate::jose::jwks::{KeySet, Trust};
+use crate::policy::issuer_name::IssuerName;
 use crate::policy::required_claims::RequiredClaims;
 use crate::time::Span;
 use crate::url::is_url;
@@ -13,8 +14,8 @@ use crate::url::is_url;
 /// One issuer and all that is asked of its tokens.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    /// The exact value of `iss` (RFC 8725 §3.8).
-    pub issuer: String,
+    /// What `iss` must be.
+    pub issuer: IssuerName,
     /// The accepted audiences.
     pub audience: Audience,
     /// Where a token's audiences are: the first of these claims that it has.

@@ -1,60 +1,12 @@
-//! The configured issuers: the plain settings, and `pg_jwks.providers` for issuers with settings of their own.
+//! All configured issuers: those of the plain settings, and those of `pg_jwks.providers` with settings of their own.
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
 use crate::bounds::MAX_PROVIDERS;
-use crate::claims::ClaimPath;
-use crate::jose::algorithm::Algorithms;
-use crate::policy::provider::{Audience, Provider, Source, TokenType, check_scopes, list, scope_list};
-use crate::policy::required_claims::RequiredClaims;
-use crate::time::Span;
-
-/// The trust settings as texts; `None` is unset.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // Each field is the setting of its name.
-pub struct TrustSettings<'a> {
-    pub issuer: Option<&'a str>,
-    pub audience: Option<&'a str>,
-    pub audience_claim: &'a str,
-    pub jwks_uri: Option<&'a str>,
-    pub jwks: Option<&'a str>,
-    pub providers: Option<&'a str>,
-    pub allowed_algorithms: &'a str,
-    pub required_scope: Option<&'a str>,
-    pub required_claims: Option<&'a str>,
-    pub user_claim: &'a str,
-    pub role_claim: &'a str,
-    pub tenant_claim: Option<&'a str>,
-    pub authn_claim: Option<&'a str>,
-    pub token_type: TokenType,
-    pub leeway: Span,
-    pub max_token_age: Option<Span>,
-}
-
-impl TrustSettings<'_> {
-    /// The defaults of the settings.
-    pub const DEFAULT: Self = Self {
-        issuer: None,
-        audience: None,
-        audience_claim: "aud",
-        jwks_uri: None,
-        jwks: None,
-        providers: None,
-        allowed_algorithms: Algorithms::ASYMMETRIC,
-        required_scope: None,
-        required_claims: None,
-        user_claim: "sub",
-        role_claim: "role",
-        tenant_claim: None,
-        authn_claim: None,
-        token_type: TokenType::Any,
-        leeway: Span::from_seconds(30),
-        max_token_age: None,
-    };
-}
+use crate::policy::entry::entries;
+use crate::policy::issuer_name::IssuerName;
+use crate::policy::provider::{Provider, Source, list};
+use crate::policy::trust_settings::TrustSettings;
 
 /// All configured issuers.
 #[derive(Clone, Debug, Default)]
@@ -70,15 +22,15 @@ impl Providers {
         }
         Self::check_sharing(settings)?;
         let mut plain_issuers = list(settings.issuer.unwrap_or_default());
-        plain_issuers.retain(|issuer| !all.iter().any(|provider: &Arc<Provider>| provider.issuer == *issuer));
+        plain_issuers.retain(|issuer| !is_named(&all, issuer));
         for issuer in plain_issuers {
             let source = match (settings.jwks, settings.jwks_uri) {
                 (Some(jwks), _) => Source::parse_inline(jwks)?,
                 (None, Some(uri)) => Source::parse_uri(uri)?,
                 (None, None) => Source::of_issuer(&issuer),
             };
-            if !all.iter().any(|provider| provider.issuer == issuer) {
-                all.push(Arc::new(plain(settings, issuer, source)?));
+            if !is_named(&all, &issuer) {
+                all.push(Arc::new(settings.provider(IssuerName::exact(issuer), source)?));
             }
         }
         match all.len() > MAX_PROVIDERS {
@@ -112,9 +64,10 @@ impl Providers {
         Self::assemble(&TrustSettings { providers: Some(text), ..TrustSettings::DEFAULT }).map(drop)
     }
 
-    /// The issuer of this exact name.
-    pub fn of_issuer(&self, issuer: &str) -> Option<&Arc<Provider>> {
-        self.0.iter().find(|provider| provider.issuer == issuer)
+    /// The issuer of this exact name, or else the first whose place has room for it.
+    pub fn of_issuer(&self, iss: &str) -> Option<&Arc<Provider>> {
+        let exact = self.0.iter().find(|provider| provider.issuer.as_str() == iss);
+        exact.or_else(|| self.0.iter().find(|provider| provider.issuer.fits(iss)))
     }
 
     /// All issuers.
@@ -123,154 +76,15 @@ impl Providers {
     }
 }
 
-fn plain(settings: &TrustSettings, issuer: String, source: Source) -> Result<Provider, String> {
-    Ok(Provider {
-        issuer,
-        audience: Audience::parse(settings.audience.unwrap_or_default())?,
-        audience_claims: ClaimPath::parse_list(settings.audience_claim)?,
-        source,
-        algorithms: Algorithms::parse(settings.allowed_algorithms)?,
-        required_scope: scope_list(settings.required_scope.unwrap_or_default()),
-        required_claims: settings.required_claims.map(RequiredClaims::parse).transpose()?.unwrap_or_default(),
-        token_type: settings.token_type,
-        user_claim: ClaimPath::parse(settings.user_claim)?,
-        role_claim: ClaimPath::parse(settings.role_claim)?,
-        tenant_claim: settings.tenant_claim.map(ClaimPath::parse).transpose()?,
-        authn_claim: settings.authn_claim.map(ClaimPath::parse).transpose()?,
-        leeway: settings.leeway,
-        max_token_age: settings.max_token_age,
-    })
-}
-
-/// A list as people write it in JSON: one string, or an array of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Strings {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Strings {
-    /// The items: of a string, the parts into which `split` takes it; of an array, its strings as they stand.
-    fn items(self, split: fn(&str) -> Vec<String>) -> Vec<String> {
-        match self {
-            Self::One(text) => split(&text),
-            Self::Many(texts) => texts,
-        }
-    }
-
-    /// The path of a claim: one text as a setting has it, or an array of names.
-    fn claim_path(self) -> Result<ClaimPath, String> {
-        match self {
-            Self::One(path) => ClaimPath::parse(&path),
-            Self::Many(names) => ClaimPath::parse(&Value::from(names).to_string()),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    issuer: String,
-    audience: Option<Strings>,
-    audience_claim: Option<Strings>,
-    jwks_uri: Option<String>,
-    jwks: Option<Value>,
-    allowed_algorithms: Option<Strings>,
-    required_scope: Option<Strings>,
-    required_claims: Option<Map<String, Value>>,
-    user_claim: Option<Strings>,
-    role_claim: Option<Strings>,
-    tenant_claim: Option<Strings>,
-    authn_claim: Option<Strings>,
-    token_type: Option<String>,
-}
-
-impl Entry {
-    fn provider(self, settings: &TrustSettings) -> Result<Provider, String> {
-        if self.issuer.is_empty() {
-            return Err("An entry of the array has an empty \"issuer\".".into());
-        }
-        let source = match (self.jwks, self.jwks_uri) {
-            (Some(_), Some(_)) => return Err("An entry of the array has both \"jwks\" and \"jwks_uri\".".into()),
-            (Some(jwks), None) => Source::parse_inline(&jwks.to_string())?,
-            (None, Some(uri)) => Source::parse_uri(&uri)?,
-            (None, None) => Source::of_issuer(&self.issuer),
-        };
-        let mut provider = plain(settings, self.issuer, source)?;
-        if let Some(audience) = self.audience {
-            provider.audience = Audience::of(audience.items(list))?;
-        }
-        if let Some(paths) = self.audience_claim {
-            provider.audience_claims = match paths {
-                Strings::One(list) => ClaimPath::parse_list(&list)?,
-                Strings::Many(paths) => paths.iter().map(|path| ClaimPath::parse(path)).collect::<Result<_, _>>()?,
-            };
-        }
-        if let Some(claims) = self.required_claims {
-            provider.required_claims = RequiredClaims::of(claims)?;
-        }
-        if let Some(algorithms) = self.allowed_algorithms {
-            provider.algorithms = Algorithms::parse(&algorithms.items(list).join(","))?;
-        }
-        if let Some(scope) = self.required_scope {
-            provider.required_scope = match &scope {
-                Strings::One(text) => scope_list(text),
-                // Scopes have no spaces (RFC 6749 §3.3), so an item with one can only mean several.
-                Strings::Many(items) => items.join(" ").split(' ').map(str::to_owned).collect(),
-            };
-            provider.required_scope.retain(|scope| !scope.is_empty());
-            provider.required_scope.iter().try_for_each(|scope| check_scopes(scope))?;
-        }
-        if let Some(path) = self.user_claim {
-            provider.user_claim = path.claim_path()?;
-        }
-        if let Some(path) = self.role_claim {
-            provider.role_claim = path.claim_path()?;
-        }
-        if let Some(path) = self.tenant_claim {
-            provider.tenant_claim = Some(path.claim_path()?);
-        }
-        if let Some(path) = self.authn_claim {
-            provider.authn_claim = Some(path.claim_path()?);
-        }
-        provider.token_type = match self.token_type.as_deref() {
-            None => provider.token_type,
-            Some("any") => TokenType::Any,
-            Some("access") => TokenType::Access,
-            Some(_) => return Err("\"token_type\" must be \"any\" or \"access\".".into()),
-        };
-        Ok(provider)
-    }
-}
-
-fn entries(text: Option<&str>) -> Result<Vec<Entry>, String> {
-    let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| match error.is_data() {
-        // The message names a member, and never a value: values can be secrets.
-        true => format!("An entry of the array is wrong: {}.", member_problem(&error.to_string())),
-        false => "The value is not a JSON array of objects.".to_string(),
-    })?;
-    for (index, entry) in entries.iter().enumerate() {
-        if entries[..index].iter().any(|other| other.issuer == entry.issuer) {
-            return Err(format!("Issuer \"{}\" appears twice.", entry.issuer));
-        }
-    }
-    Ok(entries)
-}
-
-fn member_problem(error: &str) -> &str {
-    match error.split(" at line ").next() {
-        Some(problem) if problem.starts_with("unknown field") || problem.starts_with("missing field") => problem,
-        _ => "a member is not of its type",
-    }
+fn is_named(providers: &[Arc<Provider>], issuer: &str) -> bool {
+    providers.iter().any(|provider| provider.issuer.as_str() == issuer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::ClaimPath;
+    use crate::policy::provider::{Audience, TokenType};
 
     fn settings() -> TrustSettings<'static> {
         TrustSettings {
@@ -343,6 +157,40 @@ mod tests {
         ] {
             assert_eq!(authn_claim(entry, plain), expected, "{entry} {plain:?}");
         }
+    }
+
+    #[test]
+    fn an_issuer_with_a_place_says_what_may_be_there_and_where_the_keys_are() {
+        let entra = |more: &str| format!(r#"[{{"issuer":"https://login.example/{{tid}}/v2.0"{more}}}]"#);
+        let keys = r#","jwks_uri":"https://login.example/keys""#;
+        for good in [r#","any":true"#, r#","required_claims":{"tid":["1","2"]}"#] {
+            let text = entra(&format!("{keys}{good}"));
+            let providers = Providers::assemble(&TrustSettings { providers: Some(&text), ..settings() }).unwrap();
+            assert!(providers.of_issuer("https://login.example/1/v2.0").is_some(), "{text}");
+            assert!(providers.of_issuer("https://login.example/1/v1.0").is_none());
+        }
+        for (bad, words) in [
+            (r#","any":true"#.to_owned(), "jwks_uri"),
+            (keys.to_owned(), "required_claims"),
+            (format!(r#"{keys},"any":false"#), "required_claims"),
+            (format!(r#"{keys},"required_claims":{{}}"#), "required_claims"),
+        ] {
+            let error = Providers::check(&entra(&bad)).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        for any in [true, false] {
+            let plain = format!(r#"[{{"issuer":"https://a.example","any":{any}}}]"#);
+            assert!(Providers::check(&plain).unwrap_err().contains("\"any\""));
+        }
+        // The exact name goes first.
+        let text = format!(
+            r#"[{{"issuer":"https://login.example/{{tid}}/v2.0","any":true{keys}}},
+                {{"issuer":"https://login.example/1/v2.0","audience":"one"{keys}}}]"#
+        );
+        let providers = Providers::assemble(&TrustSettings { providers: Some(&text), ..settings() }).unwrap();
+        let audience = |iss| providers.of_issuer(iss).unwrap().audience.clone();
+        assert_eq!(audience("https://login.example/1/v2.0"), Audience::OneOf(vec!["one".into()]));
+        assert_eq!(audience("https://login.example/2/v2.0"), Audience::OneOf(vec!["app".into()]));
     }
 
     #[test]

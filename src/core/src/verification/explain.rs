@@ -96,7 +96,7 @@ pub fn explain(
     let named = token.provider(providers).map(Arc::as_ref);
     let provider = match (&named, providers.all()) {
         (Ok(provider), _) => Some(*provider),
-        (Err(_), [only]) if token.members.is_err() => Some(only.as_ref()),
+        (Err(_), [only]) if token.claims.is_err() => Some(only.as_ref()),
         _ => None,
     };
     let algorithm = explain_algorithm(&token, provider, providers, &mut findings);
@@ -164,8 +164,8 @@ fn explain_claims(
     findings: &mut Findings,
 ) {
     let names = CHECKS_OF_CLAIMS.map(|(name, _)| name);
-    let claims = match &token.members {
-        Ok(members) => ClaimSet::new(members.clone()),
+    let claims = match &token.claims {
+        Ok(claims) => claims,
         Err(error) => {
             findings.record::<()>(names[0], Err(payload_rejection(error)));
             findings.unreached(&names[1..], "The payload cannot be read.");
@@ -178,14 +178,14 @@ fn explain_claims(
         findings.unreached(&CALLERS_CHECKS, NO_ISSUER);
         return;
     };
-    let stated = Stated { claims: &claims, typ: Typ::Stated(token.header.typ.as_deref()) };
+    let stated = Stated { claims, typ: Typ::Stated(token.header.typ.as_deref()) };
     for (name, check) in CHECKS_OF_CLAIMS {
         let passed = findings.record(name, check(&stated, provider, now)).is_some();
         if passed && name == Check::Claims {
-            findings.remark(names_nobody(&claims, provider));
+            findings.remark(names_nobody(claims, provider));
         }
     }
     for check in CALLERS_CHECKS {
-        findings.record(check, callers(check, &claims, provider));
+        findings.record(check, callers(check, claims, provider));
     }
 }

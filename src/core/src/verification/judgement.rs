@@ -49,7 +49,7 @@ pub fn judge(
     held: impl FnOnce(&Provider) -> Option<Arc<KeySet>>,
     now: Timestamp,
 ) -> Result<Timestamp, Rejection> {
-    let provider = trusted_issuer(claims.text("iss"), providers)?;
+    let provider = trusted_issuer(Some(claims), providers)?;
     if !provider.algorithms.contains(evidence.algorithm) {
         let detail = format!("The token's algorithm must be one of {}.", provider.algorithms);
         return Err(Rejection::new(Reason::AlgorithmNotAllowed, detail)
@@ -66,18 +66,31 @@ pub fn judge(
     Ok(end)
 }
 
-/// The configured issuer of this name.
-pub(super) fn trusted_issuer<'p>(iss: Option<&str>, providers: &'p Providers) -> Result<&'p Arc<Provider>, Rejection> {
+/// The configured issuer that a token of these claims names.
+pub(super) fn trusted_issuer<'p>(
+    claims: Option<&ClaimSet>,
+    providers: &'p Providers,
+) -> Result<&'p Arc<Provider>, Rejection> {
     if providers.all().is_empty() {
         return Err(Rejection::new(Reason::IssuerNotConfigured, "No issuer is trusted, so no token can be accepted.")
             .hint("Set pg_jwks.issuer or pg_jwks.providers."));
     }
-    iss.and_then(|iss| providers.of_issuer(iss)).ok_or_else(|| {
+    let iss = claims.and_then(|claims| claims.text("iss"));
+    let provider = iss.and_then(|iss| providers.of_issuer(iss)).ok_or_else(|| {
         let names: Vec<_> = providers.all().iter().map(|provider| format!("\"{}\"", provider.issuer)).collect();
         let detail = format!("Claim \"iss\" must be exactly {}.", names.join(" or "));
         Rejection::new(Reason::IssuerNotAccepted, detail)
             .publicly("Claim \"iss\" is not that of a trusted issuer.")
             .instead_of(iss)
-            .near_miss(first_difference(iss, providers.all().iter().map(|provider| &*provider.issuer)))
-    })
+            .near_miss(first_difference(iss, providers.all().iter().map(|provider| provider.issuer.as_str())))
+    })?;
+    match provider.issuer.place() {
+        Some(place) if !claims.is_some_and(|claims| provider.issuer.is_borne_out_by(claims)) => {
+            let detail = format!("Claim \"{place}\" must be what \"iss\" has in its place in \"{}\".", provider.issuer);
+            Err(Rejection::new(Reason::IssuerNotAccepted, detail)
+                .publicly("Claim \"iss\" names another tenant than the token.")
+                .instead_of(iss))
+        }
+        _ => Ok(provider),
+    }
 }

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::claims::ClaimSet;
 use crate::digest::{Digest, digest_of_parts};
-use crate::json::ObjectError;
 use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::rejection::{Check, Reason, Rejection};
@@ -40,7 +39,7 @@ pub fn verify_logout(
     now: Timestamp,
 ) -> Result<Logout, Rejection> {
     let signed = signed(token, providers, keys)?;
-    let claims = ClaimSet::new(signed.token.members.map_err(|error: ObjectError| payload_rejection(&error))?);
+    let claims = signed.token.claims.map_err(|error| payload_rejection(&error))?;
     let typ = signed.token.header.typ.unwrap_or_default().to_ascii_lowercase();
     if typ.strip_prefix("application/").unwrap_or(&typ) != "logout+jwt" {
         let detail = "Header parameter \"typ\" of a logout token must be \"logout+jwt\".";

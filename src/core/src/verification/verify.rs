@@ -143,8 +143,8 @@ pub(super) struct Signed<'t, 'p> {
 impl Signed<'_, '_> {
     /// Checks everything that the payload and the header's `typ` say.
     fn claims(self, now: Timestamp) -> Result<VerifiedClaims, Rejection> {
-        let Unverified { header, payload, members, .. } = self.token;
-        let claims = ClaimSet::new(members.map_err(|error| payload_rejection(&error))?);
+        let Unverified { header, payload, claims, .. } = self.token;
+        let claims = claims.map_err(|error| payload_rejection(&error))?;
         let typ = Typ::Stated(header.typ.as_deref());
         let stated = Stated { claims: &claims, typ };
         for (_, check) in CHECKS_OF_CLAIMS {
@@ -178,10 +178,8 @@ impl Unverified<'_> {
         if providers.all().is_empty() {
             return trusted_issuer(None, providers);
         }
-        match &self.members {
-            Err(error) => Err(payload_rejection(error)),
-            Ok(_) => trusted_issuer(self.issuer(), providers),
-        }
+        let claims = self.claims.as_ref().map_err(payload_rejection)?;
+        trusted_issuer(Some(claims), providers)
     }
 
     /// The token's algorithm, if the provider may use it (RFC 8725 §3.1).

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::policy::provider::Provider;
-use pg_jwks_core::policy::providers::{Providers, TrustSettings};
+use pg_jwks_core::policy::providers::Providers;
+use pg_jwks_core::policy::trust_settings::TrustSettings;
 use pg_jwks_core::rejection::{Check, Reason, Rejection};
 use pg_jwks_core::time::{Span, Timestamp};
 use pg_jwks_core::verification::explain::{Finding, explain};
