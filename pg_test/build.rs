@@ -14,7 +14,7 @@ fn main() {
     for version in TURNING_POINTS {
         println!("cargo::rustc-check-cfg=cfg(before_pg{version})");
     }
-    println!("cargo::rustc-check-cfg=cfg(without_citext, without_pgaudit, without_pam)");
+    println!("cargo::rustc-check-cfg=cfg(without_citext, without_pgaudit, without_pam, without_mount_namespaces)");
     let pg_config = env::var_os("PG_CONFIG").unwrap_or_else(|| {
         println!("cargo::rerun-if-env-changed=PATH");
         "pg_config".into()
@@ -32,7 +32,11 @@ fn main() {
         println!("cargo::rustc-cfg=without_citext");
     }
     let has_pam = value(&pg_config, "--configure").is_some_and(|flags| flags.contains("--with-pam"));
-    if !has_pam || !has_mount_namespaces() {
+    let has_mount_namespaces = has_mount_namespaces();
+    if !has_mount_namespaces {
+        println!("cargo::rustc-cfg=without_mount_namespaces");
+    }
+    if !has_pam || !has_mount_namespaces {
         println!("cargo::rustc-cfg=without_pam");
     }
     if let Some(pkglibdir) = value(&pg_config, "--pkglibdir") {
@@ -48,7 +52,7 @@ fn value(pg_config: &OsString, option: &str) -> Option<String> {
     String::from_utf8(output.stdout).ok()
 }
 
-/// Whether a server can have PAM services of its own here: as root, and not in every container.
+/// Whether a server can have parts of /etc of its own here: as root, and not in every container.
 fn has_mount_namespaces() -> bool {
     let test = "mount --bind /etc /etc && [ \"$(id -u)\" = 0 ]";
     Command::new("unshare").args(["--mount", "sh", "-c", test]).status().is_ok_and(|status| status.success())

@@ -1,11 +1,12 @@
 //! A throwaway PostgreSQL server with pg_jwks, which leaves the system's installation alone.
 
+mod etc;
 mod folder;
 mod install;
 mod kept;
 mod options;
 mod os_user;
-mod pam;
+
 #[cfg(feature = "drivers")]
 mod pgbouncer;
 mod running;

@@ -118,6 +118,21 @@ impl Issuer {
         self.shared.update(|state| state.etags = on);
     }
 
+    /// Where the discovery document is.
+    pub fn set_discovery_path(&self, path: &str) {
+        self.shared.update(|state| state.discovery_path = path.to_owned());
+    }
+
+    /// Answers 401 to clients that do not show this token.
+    pub fn require_token(&self, token: &str) {
+        self.shared.update(|state| state.bearer = Some(format!("Bearer {token}")));
+    }
+
+    /// The `Authorization` headers of the requests so far.
+    pub fn authorizations(&self) -> Vec<Option<String>> {
+        self.shared.state.lock().shown.clone()
+    }
+
     /// How often it answered 304 since the start.
     pub fn not_modified(&self) -> usize {
         self.shared.state.lock().not_modified

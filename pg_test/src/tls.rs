@@ -92,6 +92,14 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// The authority's own certificate, used as a server's.
+    pub fn own_certificate(&self, host: &str) -> Certificate {
+        let key =
+            KeyPair::from_pkcs8_pem_and_sign_algo(&self.issuer.key().serialize_pem(), self.issuer.key().algorithm());
+        let der: &CertificateDer = self.issuer.der();
+        Certificate { host: host.into(), der: der.clone(), pem: self.pem(), key: key.expect("the authority's key") }
+    }
+
     /// A server certificate for a host name or an IP address.
     pub fn issue(&self, host: impl Display, validity: Validity) -> Certificate {
         let host = host.to_string();

@@ -92,7 +92,7 @@ impl Kept {
             if !self.standing.freshness.may_fetch_for_unknown_key(now, &source.limits()) {
                 return Asked::Refused;
             }
-            self.standing.freshness.missed(now);
+            self.standing.freshness.missed(now, &source.limits());
         }
         match Fetching::begin(source.clone(), now, None) {
             Ok(fetching) => self.fetching = Some(fetching),

@@ -1,26 +1,25 @@
 //! One fetch of keys: a file, a JWKS URL, or discovery and then the JWKS URL. It blocks, within bounds, and touches
 //! nothing of PostgreSQL, so that it can run on a thread of its own.
 
+mod http;
+mod problem;
+mod proxy;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use once_cell::sync::Lazy;
+use flate2::read::GzDecoder;
 use pg_jwks_core::bounds::MAX_DOCUMENT_BYTES;
-use pg_jwks_core::cache::http_caching;
-use pg_jwks_core::certificates::certificates;
-use pg_jwks_core::discovery;
+use pg_jwks_core::discovery::{self, document_url, metadata_urls};
 use pg_jwks_core::jose::jwks::{KeySet, Trust};
 use pg_jwks_core::time::Span;
-use rustls::crypto::CryptoProvider;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::location::Location;
 use super::source::KeySource;
-use crate::settings::Network;
+use http::{Answer, Bearer, Http};
 
 /// What a fetch brought.
 pub struct Fetched {
@@ -50,32 +49,87 @@ pub struct Validators {
 
 /// Fetches keys. The error is a full sentence.
 pub fn fetch(source: &KeySource, validators: &Validators) -> Result<Outcome, String> {
+    let over_http = |url: &str| Session {
+        source,
+        deadline: Instant::now() + source.network.fetch_timeout,
+        bearer: source.token_file.as_ref().map(|file| Bearer { file, origin: http::origin(url) }),
+    };
     match &source.location {
         Location::File(path) => {
-            let document = read_file(path)?;
+            let document = unzipped(read_file(path)?, "The file")?;
             let keys = KeySet::parse(&document, source.location.trust())?;
             if keys.has_secret() {
                 check_private(path)?;
             }
             Ok(Outcome::Fetched(Fetched { keys, document, max_age: None, validators: Validators::default() }))
         }
-        Location::Url(url) => Http::new(&source.network, url)?.keys(url, validators),
+        Location::Url(url) => over_http(url).keys(url, validators),
         Location::Discovery(issuer) => {
-            let url = discovery::document_url(issuer);
-            let mut http = Http::new(&source.network, &url)?;
-            let Some(document) = http.document(&url, None)?.body else {
-                return Err(format!("GET {url} answered 304 to a request without condition."));
-            };
-            let url = discovery::jwks_uri(&document, issuer)?;
+            let session = over_http(issuer);
+            let url = discovery::jwks_uri(&session.discovered(issuer)?, issuer)?;
             if url.starts_with("http:") && !source.network.allow_insecure_http {
                 return Err(format!("The discovery document names \"{url}\", which is without TLS."));
             }
-            if url.starts_with("https:") && !issuer.starts_with("https:") {
-                http = Http { deadline: http.deadline, ..Http::new(&source.network, &url)? };
-            }
-            http.keys(&url, validators)
+            session.keys(&url, validators)
         }
     }
+}
+
+/// The requests of one fetch.
+struct Session<'s> {
+    source: &'s KeySource,
+    deadline: Instant,
+    bearer: Option<Bearer<'s>>,
+}
+
+impl Session<'_> {
+    fn get(&self, url: &str, etag: Option<&str>) -> Result<Answer, String> {
+        Http::new(&self.source.network, url, self.deadline)?.get(url, etag, self.bearer.as_ref())
+    }
+
+    /// The discovery document of OpenID Connect or, if there is none, that of RFC 8414.
+    fn discovered(&self, issuer: &str) -> Result<Vec<u8>, String> {
+        let mut missing = Vec::new();
+        let [before, behind] = metadata_urls(issuer);
+        for url in [document_url(issuer), before, behind] {
+            match self.get(&url, None)? {
+                Answer::Document { body, .. } => return unzipped(body, &format!("What GET {url} answered")),
+                Answer::Missing(problem) if !missing.contains(&problem) => missing.push(problem),
+                Answer::Missing(_) | Answer::Unchanged(_) => {}
+            }
+        }
+        Err(format!("There is no discovery document: {}.", missing.join(", ")))
+    }
+
+    fn keys(&self, url: &str, validators: &Validators) -> Result<Outcome, String> {
+        let etag = validators.etag.as_ref().filter(|(of, _)| of == url).map(|(_, etag)| etag.as_str());
+        match self.get(url, etag)? {
+            Answer::Missing(problem) => Err(format!("{problem}.")),
+            Answer::Unchanged(max_age) => Ok(Outcome::Unchanged(max_age)),
+            Answer::Document { body, max_age, etag } => {
+                let document = unzipped(body, &format!("What GET {url} answered"))?;
+                let keys = KeySet::parse(&document, Trust::Network)?;
+                let validators = Validators { etag: etag.map(|etag| (url.to_owned(), etag)) };
+                Ok(Outcome::Fetched(Fetched { keys, document, max_age, validators }))
+            }
+        }
+    }
+}
+
+/// A document that may be compressed with gzip: some servers send it so to those who did not ask for it. `what` begins the
+/// sentence of an error.
+fn unzipped(document: Vec<u8>, what: &str) -> Result<Vec<u8>, String> {
+    const GZIP: &[u8] = &[0x1F, 0x8B];
+    if !document.starts_with(GZIP) {
+        return Ok(document);
+    }
+    let mut unzipped = Vec::new();
+    // One byte more than allowed, so that the parser sees that it is too large.
+    GzDecoder::new(&document[..])
+        .take(MAX_DOCUMENT_BYTES as u64 + 1)
+        .read_to_end(&mut unzipped)
+        .map_err(|_| format!("{what} begins as gzip does, and is not gzip."))?;
+    Ok(unzipped)
 }
 
 /// A file with a shared secret must be as private as the server's own key files: nobody else may read it, but a group may if
@@ -102,137 +156,4 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let limit = MAX_DOCUMENT_BYTES as u64 + 1;
     File::open(path).map_err(problem)?.take(limit).read_to_end(&mut body).map_err(problem)?;
     Ok(body)
-}
-
-struct Document {
-    /// `None` if it has not changed.
-    body: Option<Vec<u8>>,
-    max_age: Option<Span>,
-    etag: Option<String>,
-}
-
-/// The cryptography of TLS, made once: it is the same for every fetch.
-static CRYPTO: Lazy<Arc<CryptoProvider>> = Lazy::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-
-struct Http {
-    agent: ureq::Agent,
-    deadline: Instant,
-}
-
-impl Http {
-    /// For `url`, and others of its scheme: without TLS no trust roots are read.
-    fn new(network: &Network, url: &str) -> Result<Self, String> {
-        let deadline = Instant::now() + network.fetch_timeout;
-        let roots = if url.starts_with("https:") { all_trust_roots(network)? } else { Vec::new() };
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(CRYPTO.clone())
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .build();
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .https_only(!network.allow_insecure_http)
-            // A redirect could lead the server to hosts that nobody configured.
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_connect(Some(network.connect_timeout))
-            .user_agent(concat!("pg_jwks/", env!("CARGO_PKG_VERSION")))
-            // Some issuers serve keys as the first type only (RFC 7517 §8.5.2), and answer 406 to who does not ask for it.
-            .accept("application/jwk-set+json, application/json, */*;q=0.5")
-            .build();
-        Ok(Self { agent: config.into(), deadline })
-    }
-
-    fn keys(&self, url: &str, validators: &Validators) -> Result<Outcome, String> {
-        let etag = validators.etag.as_ref().filter(|(of, _)| of == url).map(|(_, etag)| etag.as_str());
-        let Document { body, max_age, etag } = self.document(url, etag)?;
-        let Some(document) = body else { return Ok(Outcome::Unchanged(max_age)) };
-        let keys = KeySet::parse(&document, Trust::Network)?;
-        let validators = Validators { etag: etag.map(|etag| (url.to_owned(), etag)) };
-        Ok(Outcome::Fetched(Fetched { keys, document, max_age, validators }))
-    }
-
-    fn document(&self, url: &str, etag: Option<&str>) -> Result<Document, String> {
-        let problem = |error| http_problem(url, error);
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(format!("GET {url} took too long."));
-        }
-        let mut request = self.agent.get(url);
-        if let Some(etag) = etag {
-            request = request.header("if-none-match", etag);
-        }
-        let mut answer = request.config().timeout_global(Some(left)).build().call().map_err(problem)?;
-        let status = answer.status();
-        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        let max_age = header("cache-control").and_then(http_caching::max_age);
-        let max_age = max_age.or_else(|| freshness_by_dates(header("expires")?, header("date")));
-        // A cache on the way has kept the answer for that long (RFC 9111 §5.1).
-        let age = header("age").and_then(|age| age.trim().parse::<u32>().ok()).map_or(0, i64::from);
-        let max_age = max_age.map(|life| Span::from_seconds((life.seconds() - age).max(0)));
-        if status == 304 && etag.is_some() {
-            return Ok(Document { body: None, max_age, etag: None });
-        }
-        if status.is_redirection() {
-            return Err(format!("GET {url} answered {}; redirects are not followed.", status.as_u16()));
-        }
-        if status != 200 {
-            return Err(format!("GET {url} answered {}.", status.as_u16()));
-        }
-        let etag = header("etag").map(str::to_owned);
-        // A body as long as the limit is too long to ureq.
-        let limit = MAX_DOCUMENT_BYTES as u64 + 1;
-        let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(problem)?;
-        Ok(Document { body: Some(body), max_age, etag })
-    }
-}
-
-/// What went wrong, as a full sentence.
-fn http_problem(url: &str, error: ureq::Error) -> String {
-    let problem = match error {
-        ureq::Error::Timeout(_) => return format!("GET {url} took too long."),
-        ureq::Error::BodyExceedsLimit(_) => {
-            return format!("GET {url} answered more than {MAX_DOCUMENT_BYTES} bytes.");
-        }
-        ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(tls) => tls_problem(tls),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => {
-                "the connection was closed before the answer was complete".into()
-            }
-            None => error.to_string(),
-        },
-        error => error.to_string(),
-    };
-    format!("GET {url} failed: {problem}.")
-}
-
-fn tls_problem(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Problem;
-    let rustls::Error::InvalidCertificate(problem) = error else {
-        return error.to_string();
-    };
-    let words = match problem {
-        Problem::UnknownIssuer | Problem::BadSignature => "its certificate was not issued by a trusted authority",
-        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => "its certificate is not for this host",
-        Problem::Expired | Problem::ExpiredContext { .. } => "its certificate has expired",
-        Problem::NotValidYet | Problem::NotValidYetContext { .. } => "its certificate is not valid yet",
-        _ => return error.to_string(),
-    };
-    words.into()
-}
-
-/// `Expires` less `Date` (RFC 9111 §5.3); an unreadable `Expires` means stale.
-fn freshness_by_dates(expires: &str, date: Option<&str>) -> Option<Span> {
-    let now = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
-    let Ok(expires) = httpdate::parse_http_date(expires) else { return Some(Span::ZERO) };
-    let left = expires.duration_since(now).unwrap_or_default();
-    Some(Span::from_seconds(i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
-}
-
-fn all_trust_roots(network: &Network) -> Result<Vec<Certificate<'static>>, String> {
-    let mut roots = rustls_native_certs::load_native_certs().certs;
-    if let Some(path) = &network.ca_file {
-        roots.extend(certificates(&read_file(path).map_err(|error| format!("pg_jwks.ca_file: {error}"))?));
-    }
-    Ok(roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect())
 }

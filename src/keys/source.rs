@@ -21,6 +21,8 @@ pub struct KeySource {
     pub location: Location,
     /// How.
     pub network: Network,
+    /// A file with a token to show to the server, if it wants one.
+    pub token_file: Option<PathBuf>,
     /// The limits of its keys' life, as descriptors have them: seconds of `jwks_cache_ttl`, `jwks_refresh_cooldown` and
     /// `jwks_max_stale`.
     lives: (i64, i64, i64),
@@ -51,14 +53,6 @@ impl Provenance {
 }
 
 impl KeySource {
-    /// The source at a location under the settings in force. `None` if it would be without TLS and may not.
-    pub fn new(location: Location, settings: &Settings) -> Option<Self> {
-        let Limits { ttl, cooldown, max_stale } = settings.limits;
-        let lives = (ttl.seconds(), cooldown.seconds(), max_stale.seconds());
-        let allowed = location.insecure_url().is_none() || settings.network.allow_insecure_http;
-        allowed.then(|| Self { location, network: settings.network.clone(), lives })
-    }
-
     /// Where a provider's keys come from. An error if they come from nowhere, or only without TLS.
     pub fn of(provider: &Provider, settings: &Settings) -> Result<Self, Rejection> {
         if let Some(rejection) = no_key_source(provider) {
@@ -67,13 +61,15 @@ impl KeySource {
         let Some(location) = Location::of(&provider.source) else {
             unreachable!("inline keys have no location, and their callers do not ask for one")
         };
-        Self::new(location.clone(), settings).ok_or_else(|| {
-            let url = location.insecure_url().unwrap_or_default();
+        if let Some(url) = location.insecure_url().filter(|_| !settings.network.allow_insecure_http) {
             let detail = format!("Keys are not fetched from \"{url}\" without TLS.");
-            Rejection::new(Reason::KeysUnavailable, detail)
+            return Err(Rejection::new(Reason::KeysUnavailable, detail)
                 .publicly(PUBLIC_PROBLEM)
-                .hint("Use an https: URL, or set pg_jwks.allow_insecure_http for tests on one machine.")
-        })
+                .hint("Use an https: URL, or set pg_jwks.allow_insecure_http for tests on one machine."));
+        }
+        let Limits { ttl, cooldown, max_stale } = settings.limits;
+        let lives = (ttl.seconds(), cooldown.seconds(), max_stale.seconds());
+        Ok(Self { location, network: settings.network.clone(), token_file: provider.token_file.clone(), lives })
     }
 
     /// How long its keys live.

@@ -158,14 +158,14 @@ impl Worker {
         self.settings_read = true;
         let settings = settings::current();
         let providers = settings.providers.as_ref().map_or(&[][..], |providers| providers.all());
-        let locations = providers.iter().filter_map(|provider| Location::of(&provider.source));
-        let sources = locations.filter_map(|location| KeySource::new(location, &settings));
-        let configured: Vec<_> = sources.map(|source| source.descriptor()).collect();
-        for descriptor in &configured {
-            if self.shared.slot(descriptor, Owner::SERVER, IDLE, now).is_none() {
-                warning!("pg_jwks: no slot of the shared key cache is free for {descriptor}");
+        let fetched = providers.iter().filter(|provider| Location::of(&provider.source).is_some());
+        let sources: Vec<_> = fetched.filter_map(|provider| KeySource::of(provider, &settings).ok()).collect();
+        for source in &sources {
+            if self.shared.slot(&source.descriptor(), Owner::SERVER, IDLE, now).is_none() {
+                warning!("pg_jwks: no slot of the shared key cache is free for {}", source.location);
             }
         }
+        let configured = sources.iter().map(KeySource::descriptor).collect();
         // Sources that the settings no longer name are fetched again only if a backend uses them from now on.
         let former = std::mem::replace(&mut self.configured, configured);
         let gone =
@@ -267,7 +267,7 @@ impl Worker {
         now: Timestamp,
     ) {
         if fetch.for_unknown_key {
-            freshness.missed(fetch.begun);
+            freshness.missed(fetch.begun, &tended.source.limits());
         }
         let published = result.and_then(|outcome| self.publish(id, tended, freshness, outcome, fetch.begun));
         if let Err(error) = published {

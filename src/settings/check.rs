@@ -6,6 +6,7 @@ use std::path::Path;
 use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
 use pg_jwks_core::certificates::certificates;
 use pg_jwks_core::policy::provider::list;
+use pg_jwks_core::url::is_proxy_url;
 
 use crate::pg::process::is_starting_parallel_worker;
 
@@ -31,16 +32,32 @@ pub fn issuers(text: &str) -> Result<(), String> {
     }
 }
 
+/// Checks `pg_jwks.http_proxy`.
+pub fn proxy(text: &str) -> Result<(), String> {
+    match text.is_empty() || is_proxy_url(text) {
+        true => Ok(()),
+        false => {
+            Err("It is not the http: or https: URL of a proxy: a host, and at most a port and credentials.".into())
+        }
+    }
+}
+
+/// Checks that a path is absolute, if there is one.
+pub fn absolute_path(path: &str) -> Result<(), String> {
+    match path.is_empty() || Path::new(path).is_absolute() {
+        true => Ok(()),
+        false => Err("The path is not absolute.".into()),
+    }
+}
+
 /// Checks that a file has certificates.
 pub fn certificate_file(path: &str) -> Result<(), String> {
     // A parallel worker takes over what its leader checked, and must not fail because the file has changed since.
     if path.is_empty() || is_starting_parallel_worker() {
         return Ok(());
     }
+    absolute_path(path)?;
     let path = Path::new(path);
-    if !path.is_absolute() {
-        return Err("The path is not absolute.".into());
-    }
     // Opening a FIFO would hang, so the type comes first.
     let metadata = fs::metadata(path).map_err(|error| format!("The file cannot be read: {error}."))?;
     if !metadata.is_file() || metadata.len() > MAX_DOCUMENT_BYTES as u64 {

@@ -64,6 +64,8 @@ pub struct Network {
     pub fetch_timeout: Duration,
     /// Trust roots besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// The proxy; without one, that of the server's environment.
+    pub http_proxy: Option<String>,
     /// Whether plain `http:` may be used.
     pub allow_insecure_http: bool,
 }
@@ -141,6 +143,7 @@ fn parse() -> Settings {
             connect_timeout: TABLE.connect_timeout.get(),
             fetch_timeout: TABLE.fetch_timeout.get(),
             ca_file: nonempty(&TABLE.ca_file.text()).map(PathBuf::from),
+            http_proxy: nonempty(&TABLE.http_proxy.text()).map(str::to_owned),
             allow_insecure_http: TABLE.allow_insecure_http.get(),
         },
         token_cache_size: TABLE.token_cache_size.get(),
@@ -153,6 +156,7 @@ fn parse() -> Settings {
 fn providers() -> Result<Providers, String> {
     Providers::assemble(&TrustSettings {
         issuer: nonempty(&TABLE.issuer.text()),
+        jwks_token_file: nonempty(&TABLE.jwks_token_file.text()),
         audience: nonempty(&TABLE.audience.text()),
         audience_claim: &TABLE.audience_claim.text(),
         jwks_uri: nonempty(&TABLE.jwks_uri.text()),

@@ -100,7 +100,7 @@ table! {
     providers: StringSetting<()> = (None, Providers::check).secret(),
         "Issuers with settings of their own.",
         "Use a JSON array such as [{\"issuer\": \"https://login.example.com/\", \"audience\": \"app\"}]. \
-         Members are issuer, audience, audience_claim, jwks_uri, jwks, allowed_algorithms, required_scope, \
+         Members are issuer, audience, audience_claim, jwks_uri, jwks, jwks_token_file, allowed_algorithms, required_scope, \
          required_claims, any, user_claim, role_claim, tenant_claim, authn_claim and token_type.";
     allowed_algorithms: StringSetting<Algorithms> = (Some(c_str!(CORE.allowed_algorithms)), Algorithms::parse),
         "Accepted signature algorithms, separated by commas.",
@@ -127,8 +127,8 @@ table! {
         "Upper bound of the life of fetched keys.",
         "\"Cache-Control: max-age\" of the issuer's answer shortens it, but not below one minute.";
     jwks_refresh_cooldown: IntegerSetting<Seconds> = (30, 1..=HOUR),
-        "Least time between two fetches that unknown keys cause.",
-        "It is also the longest wait before a failed fetch is tried again.";
+        "The longest wait between two fetches that unknown keys cause.",
+        "The first waits are of 1, 2, 4 and so on seconds. The same holds before a failed fetch is tried again.";
     jwks_max_stale: IntegerSetting<Seconds> = (24 * HOUR, 0..=YEAR),
         "How long keys serve while the issuer cannot be reached.",
         "It counts from the last fetch that succeeded.";
@@ -141,6 +141,13 @@ table! {
     ca_file: StringSetting<()> = (None, check::certificate_file),
         "Trust roots for fetching keys, besides those of the system.",
         "Use the absolute path of a PEM file that the server can read.";
+    http_proxy: StringSetting<()> = (None, check::proxy).secret(),
+        "Proxy for fetching keys.",
+        "Use a URL such as http://proxy.example.com:3128. Without one, HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the server's \
+         environment count.";
+    jwks_token_file: StringSetting<()> = (None, check::absolute_path),
+        "File whose content is sent as bearer token when the keys of pg_jwks.issuer are fetched.",
+        "Use the absolute path of a file that the server can read. It is read anew for each fetch.";
     allow_insecure_http: BoolSetting = (false),
         "Allows fetching keys without TLS.",
         "It is for tests on one machine only: whoever can change the answer can sign tokens.";

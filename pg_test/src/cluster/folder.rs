@@ -11,9 +11,9 @@ use std::{env, thread};
 
 use tempfile::TempDir;
 
+use super::etc;
 use super::kept::{self, LOCK};
 use super::os_user::OsUser;
-use super::pam;
 use crate::process::run;
 
 /// Fixed, because the path of a Unix socket may have 107 bytes only.
@@ -26,6 +26,8 @@ const LOG_TAIL_LINES: usize = 40;
 pub(super) struct Folder {
     dir: TempDir,
     server_user: Option<OsUser>,
+    /// What the environment of the server has besides.
+    environment: Vec<(String, String)>,
     _lock: File,
 }
 
@@ -34,9 +36,14 @@ impl Folder {
         remove_abandoned();
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(PARENT).expect("a temporary folder");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("permissions of the folder");
-        let folder = Self { _lock: lock(dir.path()), server_user: OsUser::for_server(), dir };
+        let folder = Self { _lock: lock(dir.path()), server_user: OsUser::for_server(), environment: Vec::new(), dir };
         kept::watch(folder.path());
         folder
+    }
+
+    /// Gives the server these variables. To be called before it starts.
+    pub(super) fn set_environment(&mut self, variables: Vec<(String, String)>) {
+        self.environment = variables;
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -94,26 +101,16 @@ impl Folder {
         command
     }
 
-    /// The server itself, with the PAM services of [`Folder::make_pam_services`] if there are any.
+    /// The server itself, with the parts of `/etc` that it has of its own.
     pub(super) fn postgres_command(&self, program: impl AsRef<OsStr>) -> Command {
-        let services = self.pam_services();
-        if !services.exists() {
+        let mounts = etc::mounts(self.path());
+        if mounts.is_empty() {
             return self.server_command(program);
         }
         let mut command = self.command(program);
-        let user = self.server_user.expect("PAM services of a server's own need root");
-        pam::run_with(&mut command, &services, user);
+        let user = self.server_user.expect("parts of /etc of a server's own need root");
+        etc::run_with(&mut command, mounts, user);
         command
-    }
-
-    /// Gives the server PAM services of its own. To be called before it starts.
-    pub(super) fn make_pam_services(&self) {
-        pam::make_folder(self.path());
-    }
-
-    /// The folder of PAM services.
-    pub(super) fn pam_services(&self) -> PathBuf {
-        self.path().join("pam.d")
     }
 
     fn command(&self, program: impl AsRef<OsStr>) -> Command {
@@ -122,6 +119,7 @@ impl Folder {
         remove_libpq_environment(&mut command);
         // For a backtrace, each error of a backend would read the symbols of the whole library.
         command.env_remove("RUST_BACKTRACE");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(library) = env::var_os("PG_JWKS_PRELOAD") {
             command.env("LD_PRELOAD", library);
         }

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::io::Write as _;
 use std::net::TcpListener;
 
+use super::etc;
 use super::folder::Folder;
 use super::install::{Install, Stage};
 use super::running::{Cluster, HOST};
@@ -18,11 +19,13 @@ pub struct Options {
     settings: Vec<(String, String)>,
     extension: bool,
     pam_services: bool,
+    hosts: Option<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { settings: Vec::new(), extension: true, pam_services: false }
+        Self { settings: Vec::new(), extension: true, pam_services: false, hosts: None, environment: Vec::new() }
     }
 }
 
@@ -75,7 +78,21 @@ impl Options {
         self
     }
 
-    /// The same where that is possible.
+    /// Gives the server names of hosts of its own, in the form of `/etc/hosts`. Only root can start it.
+    #[must_use]
+    pub fn with_hosts(mut self, lines: &str) -> Self {
+        self.hosts = Some(lines.to_owned());
+        self
+    }
+
+    /// A variable of the server's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// PAM services where they are possible.
     #[must_use]
     pub fn with_pam_services_if_possible(self) -> Self {
         match cfg!(without_pam) {
@@ -110,10 +127,14 @@ impl Options {
 
     fn installed(&self) -> (Folder, Install) {
         let stage = self.extension.then(Stage::from_environment);
-        let folder = Folder::new();
+        let mut folder = Folder::new();
+        folder.set_environment(self.environment.clone());
         let install = Install::new(folder.path(), stage.as_ref());
         if self.pam_services {
-            folder.make_pam_services();
+            etc::make_pam_services(folder.path());
+        }
+        if let Some(hosts) = &self.hosts {
+            etc::write_hosts(folder.path(), hosts);
         }
         folder.give_to_server(folder.path());
         (folder, install)

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 #[cfg(feature = "drivers")]
 use postgres::{Client, NoTls};
 
+use super::etc;
 use super::folder::Folder;
 use super::install::Install;
-use super::pam;
 use super::server::{Server, Shutdown};
 
 pub(super) const HOST: &str = "127.0.0.1";
@@ -76,7 +76,7 @@ impl Cluster {
 
     /// Writes a file into the data directory (`pg_hba.conf`, a certificate, a
     /// key) that only the server can read.
-    pub fn write_file(&self, name: &str, contents: &str) -> PathBuf {
+    pub fn write_file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.data_dir().join(name);
         fs::write(&path, contents).expect("a file in the data directory");
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("permissions of the file");
@@ -88,7 +88,7 @@ impl Cluster {
     pub fn write_pam_service(&self, name: &str, lines: &str) {
         let module = self.install.pam_module();
         let lines = lines.replace("{module}", &module.to_string_lossy());
-        pam::write_service(&self.folder.pam_services(), name, &lines);
+        etc::write_service(&etc::pam_services(self.folder.path()), name, &lines);
     }
 
     /// Replaces the extension's libraries on disk, as a package's upgrade does. `make` gets the old file's bytes.

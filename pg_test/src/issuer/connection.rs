@@ -47,10 +47,13 @@ fn serve(shared: &Shared, mut stream: TcpStream, tls: Option<Arc<ServerConfig>>)
 fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
     let Some(request) = request(stream)? else { return Ok(()) };
     let document = match request.path.as_str() {
-        "/.well-known/openid-configuration" => Document::Discovery,
+        path if path == shared.state.lock().discovery_path => Document::Discovery,
         "/jwks.json" => Document::Jwks,
-        _ => return stream.write_all(&Response::not_found().to_bytes()),
+        _ => return stream.write_all(&Response::empty(404).to_bytes()),
     };
+    if !shared.admits(request.authorization.clone()) {
+        return stream.write_all(&Response::empty(401).to_bytes());
+    }
     shared.count(document);
     let Some(fault) = shared.wait_out_hang(document) else {
         return Ok(());

@@ -9,6 +9,8 @@ pub(super) struct Request {
     pub(super) path: String,
     /// The media types that it takes.
     pub(super) accept: Option<String>,
+    /// What it shows for itself (RFC 9110 section 11.6.2).
+    pub(super) authorization: Option<String>,
     /// The entity tag that it has.
     pub(super) if_none_match: Option<String>,
 }
@@ -30,10 +32,10 @@ pub(super) fn request(stream: &mut impl Read) -> io::Result<Option<Request>> {
         let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.map(|(_, value)| value.trim().to_owned())
     };
-    let (accept, if_none_match) = (header("accept"), header("if-none-match"));
+    let (accept, authorization, if_none_match) = (header("accept"), header("authorization"), header("if-none-match"));
     let mut words = request.split(' ');
     Ok(match (words.next(), words.next()) {
-        (Some("GET"), Some(path)) => Some(Request { path: path.to_owned(), accept, if_none_match }),
+        (Some("GET"), Some(path)) => Some(Request { path: path.to_owned(), accept, authorization, if_none_match }),
         _ => None,
     })
 }

@@ -66,8 +66,8 @@ impl Response {
         Some(response)
     }
 
-    pub(super) fn not_found() -> Self {
-        Self { status: 404, ..Self::ok(b"{}".to_vec()) }
+    pub(super) fn empty(status: u16) -> Self {
+        Self { status, ..Self::ok(b"{}".to_vec()) }
     }
 
     fn ok(body: Vec<u8>) -> Self {

@@ -63,6 +63,9 @@ pub(super) struct State {
     pub(super) cache_control: Option<String>,
     pub(super) etags: bool,
     pub(super) not_modified: usize,
+    pub(super) discovery_path: String,
+    pub(super) bearer: Option<String>,
+    pub(super) shown: Vec<Option<String>>,
     pub(super) discovery_fault: Fault,
     pub(super) jwks_fault: Fault,
     pub(super) requests: Requests,
@@ -92,6 +95,9 @@ impl Shared {
             cache_control: None,
             etags: false,
             not_modified: 0,
+            discovery_path: "/.well-known/openid-configuration".into(),
+            bearer: None,
+            shown: Vec::new(),
             discovery_fault: Fault::None,
             jwks_fault: Fault::None,
             requests: Requests::default(),
@@ -111,6 +117,14 @@ impl Shared {
             Document::Discovery => requests.discovery += 1,
             Document::Jwks => requests.jwks += 1,
         }
+    }
+
+    /// Whether a client that shows this may have the documents.
+    pub(super) fn admits(&self, authorization: Option<String>) -> bool {
+        let mut state = self.state.lock();
+        let is_admitted = state.bearer.is_none() || state.bearer == authorization;
+        state.shown.push(authorization);
+        is_admitted
     }
 
     /// The fault in force, once it is not [`Fault::Hang`]; nothing when stopped.

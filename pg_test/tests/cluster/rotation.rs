@@ -105,7 +105,7 @@ fn a_flood_of_unknown_keys_causes_no_more_requests_than_the_cooldown_allows() {
         (flood.into_iter().map(|thread| thread.join().expect("refused")).sum::<usize>(), verified)
     });
     let requests = issuer.requests();
-    let allowed = usize::try_from(FLOOD.as_secs() / COOLDOWN.as_secs()).expect("a few") + 1;
+    let allowed = usize::try_from(FLOOD.as_secs() / COOLDOWN.as_secs()).expect("a few") + 2;
     println!("{flood} tokens with unknown keys and {verified} good ones in {FLOOD:?}: {requests:?}");
     assert!((1..=allowed).contains(&requests.jwks) && requests.discovery == requests.jwks, "{requests:?}");
     assert!(flood > 100 && verified > 50, "{flood}, {verified}");

@@ -20,6 +20,7 @@ fn faults() -> Vec<(Fault, &'static str)> {
         (Fault::Status(500), "answered 500."),
         (Fault::Status(404), "answered 404."),
         (Fault::Status(204), "answered 204."),
+        (Fault::Status(304), "answered 304 to a request without condition."),
         (Fault::Redirect("http://127.0.0.1:1/".into()), "answered 302; redirects are not followed."),
         (Fault::Oversized(262_145), "answered more than 262144 bytes."),
         (Fault::Truncated, "the connection was closed before the answer was complete."),

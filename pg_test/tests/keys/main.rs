@@ -3,6 +3,7 @@
 mod cached_tokens;
 mod changed_settings;
 mod faults;
+mod fetching;
 mod files;
 mod held_keys;
 mod hostile_servers;
@@ -12,6 +13,7 @@ mod leaks;
 mod odd_servers;
 
 mod providers;
+mod proxy;
 mod refresh;
 mod rotation;
 mod shutdown;

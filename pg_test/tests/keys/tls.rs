@@ -77,8 +77,12 @@ fn an_issuer_that_does_not_prove_who_it_is_gets_no_request() {
     let wrong_host = AUTHORITY.issue("issuer.example", Validity::Valid);
     let expired = AUTHORITY.issue("localhost", Validity::Expired);
     for (certificate, ca_file, words) in [
-        (good_certificate(), None, "its certificate was not issued by a trusted authority."),
-        (good_certificate(), Some(&other), "its certificate was not issued by a trusted authority."),
+        (good_certificate(), None, "its certificate was not issued by a trusted authority; "),
+        (
+            good_certificate(),
+            Some(&other),
+            "its certificate was not issued by a trusted authority; if it is self-signed, ",
+        ),
         (wrong_host, Some(&trusted), "its certificate is not for this host."),
         (expired, Some(&trusted), "its certificate has expired."),
     ] {
@@ -137,6 +141,50 @@ fn a_server_without_tls_at_an_https_url_is_refused() {
     let app = App::new(&NOT_PRELOADED, &[("issuer", "me"), ("jwks_uri", &url)]);
     unavailable(&mut app.connect(), &token(&KEY, "me"), "GET https://127.0.0.1:");
     assert_eq!(plain.requests(), Requests::default());
+    fn bad_request(out: &mut dyn Write, _: u16) {
+        let _ = out.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    }
+    app.set("jwks_uri", &format!("https://localhost:{}/keys", OddServer::plain(bad_request).port()));
+    unavailable(&mut app.connect(), &token(&KEY, "me"), " failed: it does not speak TLS there.");
+}
+
+/// What `openssl req -x509` makes is the certificate of an authority.
+#[test]
+fn a_certificate_of_an_authority_is_not_a_servers() {
+    let authority = Authority::new();
+    let issuer = issuer_with(&authority.own_certificate("localhost"));
+    let app = strict(&issuer, &[("ca_file", &ca_file("self.pem", &authority))]);
+    let words = "its certificate is that of an authority (CA:TRUE), which must not be a server's";
+    unavailable(&mut app.connect(), &token(&KEY, issuer.url()), words);
+}
+
+/// Fatal alerts (RFC 8446 section 6), as servers send that have nothing in common with the client.
+#[test]
+fn a_server_without_a_safe_version_of_tls_is_named() {
+    fn no_version(out: &mut dyn Write, _: u16) {
+        let _ = out.write_all(&[21, 3, 1, 0, 2, 2, 70]).and_then(|()| out.flush());
+    }
+    fn no_cipher(out: &mut dyn Write, _: u16) {
+        let _ = out.write_all(&[21, 3, 3, 0, 2, 2, 40]).and_then(|()| out.flush());
+    }
+    // A ServerHello of TLS 1.1.
+    fn old_version(out: &mut dyn Write, _: u16) {
+        let mut hello = vec![22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
+        hello.extend([7; 32]);
+        hello.extend([0, 0xC0, 0x13, 0]);
+        let _ = out.write_all(&hello).and_then(|()| out.flush());
+    }
+    let server = |answer| {
+        let url = format!("https://localhost:{}/jwks.json", OddServer::plain(answer).port());
+        App::new(&NOT_PRELOADED, &[("issuer", "me"), ("jwks_uri", &url)])
+    };
+    for (app, words) in [
+        (server(no_version), "it has no version of TLS that is still safe (1.2 or 1.3)."),
+        (server(no_cipher), "it has no cipher of TLS 1.2 or 1.3 that is still safe."),
+        (server(old_version), "it has no version of TLS that is still safe (1.2 or 1.3)."),
+    ] {
+        unavailable(&mut app.connect(), &token(&KEY, "me"), words);
+    }
 }
 
 #[test]

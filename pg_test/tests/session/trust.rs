@@ -31,6 +31,8 @@ fn evil_values() -> HashMap<String, String> {
         ("fetch_timeout", "59s"),
         ("ca_file", "/etc/ssl/certs/ca-certificates.crt"),
         ("allow_insecure_http", "on"),
+        ("http_proxy", "http://proxy.evil.example:3128"),
+        ("jwks_token_file", "/etc/passwd"),
         ("token_cache_size", "0"),
         ("role_claim", "sub"),
         ("role_map", "admin=postgres"),

@@ -43,15 +43,17 @@ fn an_unknown_kid_refreshes() {
 }
 
 #[test]
-fn unknown_kids_refresh_once_within_the_cooldown() {
+fn unknown_kids_refresh_once_in_a_second() {
     let issuer = Issuer::start();
     issuer.publish(&[&KEY]);
     let mut client = App::of(&NOT_PRELOADED, &issuer, &[]).connect();
     accepted(&mut client, &token(&KEY, issuer.url()));
+    let start = std::time::Instant::now();
     for attempt in 0..20 {
         key_unknown(&mut client, &token(&es256(&format!("unknown-{attempt}")), issuer.url()));
     }
-    assert_eq!(issuer.requests().jwks, 2);
+    let looks = 1 + usize::try_from(start.elapsed().as_secs()).expect("some seconds");
+    assert!((2..=1 + looks).contains(&issuer.requests().jwks), "{:?}", issuer.requests());
 }
 
 #[test]

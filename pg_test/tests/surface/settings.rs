@@ -183,6 +183,8 @@ fn texts() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
                 ("{\"a..b\": 1}", "empty name"),
             ]),
         ),
+        ("http_proxy", texts(&[("proxy.example:3128", "URL of a proxy"), ("socks5://a.example", "URL of a proxy")])),
+        ("jwks_token_file", texts(&[("token", "is not absolute")])),
         ("tenant_claim", texts(&[("org..id", "empty name"), ("[1]", "not a JSON array of strings")])),
         ("read_only_claim", texts(&[("a..b", "empty name")])),
         ("role_map", texts(&[("admin", "not a pair"), ("admin=", "not a pair"), ("=app", "not a pair")])),
@@ -323,6 +325,8 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "required_scope", &["", "read", "read write", "https://a.example/scope:all"]);
     accepted(&mut client, "role_claim", &["role", "realm_access.roles", "https://a.example/roles", "[\"a.b\", \"c\"]"]);
     accepted(&mut client, "ca_file", &[""]);
+    accepted(&mut client, "http_proxy", &["", "http://proxy.example:3128", "https://user:p%40ss@proxy.example/"]);
+    accepted(&mut client, "jwks_token_file", &["", "/var/run/secrets/kubernetes.io/serviceaccount/token"]);
     accepted(&mut client, "role_map", &["", "admin=app_admin, writer=app_writer"]);
     accepted(&mut client, "set_role", &["on", "off"]);
     accepted(&mut client, "read_only_claim", &["", "app.read_only"]);
@@ -369,11 +373,13 @@ fn the_settings_are_those_that_are_documented() {
         "claim_settings sighup string: none",
         "connect_timeout superuser integer ms: 2000",
         "fetch_timeout superuser integer ms: 5000",
+        "http_proxy superuser string: none",
         "issuer superuser string: none",
         "jwks superuser string: none",
         "jwks_cache_ttl superuser integer s: 3600",
         "jwks_max_stale superuser integer s: 86400",
         "jwks_refresh_cooldown superuser integer s: 30",
+        "jwks_token_file superuser string: none",
         "jwks_uri superuser string: none",
         "leeway superuser integer s: 30",
         "log_claims superuser string: none",

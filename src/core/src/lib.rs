@@ -19,7 +19,7 @@ pub mod certificates;
 pub mod claims;
 pub mod digest;
 pub mod discovery;
-mod excerpt;
+pub mod excerpt;
 pub mod jose;
 pub mod json;
 mod near_miss;

@@ -99,6 +99,12 @@ impl Span {
     pub const fn times(self, times: i64) -> Self {
         Self(self.0.saturating_mul(times))
     }
+
+    /// How often `other` fits into it; not at all if it is negative.
+    pub fn whole(self, other: Self) -> u32 {
+        let times = self.0.max(0).checked_div(other.0).unwrap_or(i64::MAX);
+        u32::try_from(times).unwrap_or(u32::MAX)
+    }
 }
 
 impl std::ops::Add<Span> for Timestamp {

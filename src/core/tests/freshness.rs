@@ -46,7 +46,7 @@ impl Cached {
     fn misses(&mut self, now: Timestamp) -> bool {
         let may = self.state.may_fetch_for_unknown_key(now, &limits());
         if may {
-            self.state.missed(now);
+            self.state.missed(now, &limits());
         }
         may
     }
@@ -201,16 +201,31 @@ fn keys_from_far_in_the_future_do_not_serve_until_then() {
 }
 
 #[test]
-fn unknown_keys_cause_one_fetch_a_cooldown() {
+fn unknown_keys_are_looked_for_at_once_and_then_more_and_more_seldom() {
     let mut cached = fetched(None);
-    assert!(cached.misses(at(0)));
-    for early in [0, 1, 29] {
-        assert!(!cached.misses(at(early)));
+    let mut moment = 0;
+    assert!(cached.misses(at(moment)));
+    for wait in [1, 2, 4, 8, 16, 30, 30, 30] {
+        moment += wait;
+        assert!(!cached.misses(before(moment)), "{moment}");
+        assert!(cached.misses(at(moment)), "{moment}");
     }
-    assert!(!cached.misses(before(30)));
-    assert!(cached.misses(at(30)));
     assert!(cached.misses(at(10)), "the clock was set back");
     assert!(!cached.misses(at(11)));
+}
+
+#[test]
+fn unknown_keys_are_looked_for_sooner_after_a_quiet_time() {
+    let mut cached = fetched(None);
+    for moment in [0, 1, 3, 7, 15] {
+        assert!(cached.misses(at(moment)));
+    }
+    // Three cooldowns without one: as if there had been two so far.
+    assert!(cached.misses(at(105)));
+    assert!(!cached.misses(before(109)));
+    assert!(cached.misses(at(109)));
+    assert!(cached.misses(at(1000)), "as at first");
+    assert!(cached.misses(at(1001)));
 }
 
 /// The rules of the cache again, in microseconds since the tests' present.
@@ -323,8 +338,7 @@ proptest! {
             }
         }
         // Waits of 1, 2, 4, 8 and 16 s come before those of the cooldown.
-        let first = if unknown { 1 } else { 6 };
-        prop_assert!(fetches <= first + now.since(NOW).seconds() / 30, "{} in {}", fetches, now.since(NOW));
+        prop_assert!(fetches <= 6 + now.since(NOW).seconds() / 30, "{} in {}", fetches, now.since(NOW));
     }
 }
 

@@ -9,7 +9,8 @@ use crate::time::{Span, Timestamp};
 pub struct Limits {
     /// Upper bound of a set's life (`pg_jwks.jwks_cache_ttl`).
     pub ttl: Span,
-    /// Least time between two fetches that unknown keys cause (`pg_jwks.jwks_refresh_cooldown`).
+    /// The longest wait between two fetches that unknown keys cause, and before a failed one is tried again
+    /// (`pg_jwks.jwks_refresh_cooldown`).
     pub cooldown: Span,
     /// How long after its fetch a set serves while no newer one can be had (`pg_jwks.jwks_max_stale`).
     pub max_stale: Span,
@@ -53,6 +54,8 @@ pub struct Freshness {
     failures: u32,
     /// When an unknown key last caused a fetch.
     missed: Option<Timestamp>,
+    /// How many fetches unknown keys have caused of late: each cooldown without one takes one off.
+    misses: u32,
 }
 
 impl Default for Freshness {
@@ -61,13 +64,17 @@ impl Default for Freshness {
     }
 }
 
-/// The first wait after a failed fetch. Each further failure doubles it, up to the cooldown. Up to a fifth is taken off,
-/// by the microsecond of the failure, so that servers do not keep step.
-const FIRST_RETRY: Span = Span::from_seconds(1);
+/// The first wait after a failed fetch, and after one for an unknown key. Each further one doubles it, up to the cooldown.
+const FIRST_WAIT: Span = Span::from_seconds(1);
+
+/// The wait after so many in a row.
+fn backed_off(count: u32, limits: &Limits) -> Span {
+    FIRST_WAIT.times(1 << count.saturating_sub(1).min(16)).min(limits.cooldown)
+}
 
 impl Freshness {
     /// Without keys, and before the first fetch.
-    pub const NEW: Self = Self { fetched: None, life: Span::ZERO, tried: None, failures: 0, missed: None };
+    pub const NEW: Self = Self { fetched: None, life: Span::ZERO, tried: None, failures: 0, missed: None, misses: 0 };
 
     /// What to do now.
     pub fn step(&self, now: Timestamp, limits: &Limits, upkeep: Upkeep) -> Step {
@@ -127,18 +134,22 @@ impl Freshness {
         self.fetched.map(|fetched| fetched + self.longest_use(limits))
     }
 
-    /// Whether a token whose key is unknown may cause a fetch now: not within the cooldown.
+    /// Whether a token whose key is unknown may cause a fetch now: not within the wait after the last such fetch. A key can
+    /// be used before it is published, so the first waits are short; a flood of unknown keys comes to the cooldown soon.
     pub fn may_fetch_for_unknown_key(&self, now: Timestamp, limits: &Limits) -> bool {
-        self.rest_of_cooldown(now, limits).is_none()
+        self.rest_of_wait(now, limits).is_none()
     }
 
-    fn rest_of_cooldown(&self, now: Timestamp, limits: &Limits) -> Option<Span> {
-        let missed = self.missed.filter(|missed| (*missed..*missed + limits.cooldown).contains(&now))?;
-        Some((missed + limits.cooldown).since(now))
+    fn rest_of_wait(&self, now: Timestamp, limits: &Limits) -> Option<Span> {
+        let missed = self.missed?;
+        let end = missed + backed_off(self.misses, limits);
+        (missed..end).contains(&now).then(|| end.since(now))
     }
 
-    /// A token whose key is unknown caused a fetch, which starts the cooldown.
-    pub fn missed(&mut self, now: Timestamp) {
+    /// A token whose key is unknown caused a fetch, after which the next has to wait.
+    pub fn missed(&mut self, now: Timestamp, limits: &Limits) {
+        let quiet = self.missed.map_or(Span::ZERO, |missed| now.since(missed));
+        self.misses = self.misses.saturating_sub(quiet.whole(limits.cooldown)).saturating_add(1);
         self.missed = Some(now);
     }
 
@@ -217,7 +228,7 @@ impl Freshness {
     /// How old the keys are and when the issuer is asked again for a key that is not among them, as a full sentence.
     pub fn last_and_next_look(&self, now: Timestamp, limits: &Limits) -> Option<String> {
         let age = now.since(self.fetched?).max(Span::ZERO);
-        let next = match self.rest_of_cooldown(now, limits) {
+        let next = match self.rest_of_wait(now, limits) {
             Some(wait) => {
                 format!("the issuer is asked again for unknown keys in {} at the earliest", wait.in_whole_seconds())
             }
@@ -235,8 +246,8 @@ impl Freshness {
     }
 
     fn retry(&self, failed: Timestamp, limits: &Limits) -> Timestamp {
-        let doublings = self.failures.saturating_sub(1).min(16);
-        let wait = FIRST_RETRY.times(1 << doublings).min(limits.cooldown);
+        let wait = backed_off(self.failures, limits);
+        // So that servers do not keep step.
         failed + wait - wait.scaled(failed.micros() % 1000, 5_000)
     }
 }

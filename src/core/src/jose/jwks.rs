@@ -47,13 +47,15 @@ impl KeySet {
             true => pem_keys(document)?,
             false => json_keys(document, trust)?,
         };
-        let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
+        let (mut usable, mut skipped) = (Vec::new(), Vec::new());
         for candidate in candidates {
             match candidate {
-                Ok(key) => set.keys.push(key),
-                Err(skipped) => set.skipped.push(skipped),
+                Ok(key) => usable.push(key),
+                Err(key) => skipped.push(key),
             }
         }
+        skipped.extend(beyond_the_bound(&mut usable));
+        let set = Self { keys: usable.into_iter().map(|dated| dated.key).collect(), skipped };
         match (set.keys.is_empty(), set.skipped.first()) {
             (false, _) => Ok(set),
             (true, None) => Err("The key document has no keys.".into()),
@@ -130,7 +132,30 @@ pub enum Candidates<'a> {
     Unnamed(Vec<&'a Key>),
 }
 
-type Candidate = Result<Key, Skipped>;
+type Candidate = Result<Dated, Skipped>;
+
+/// A usable key, and when it was made: its `iat` or `nbf`, which some providers write, or 0.
+struct Dated {
+    key: Key,
+    made: f64,
+}
+
+impl From<Key> for Dated {
+    fn from(key: Key) -> Self {
+        Self { key, made: 0.0 }
+    }
+}
+
+/// Takes away what is beyond [`MAX_KEYS`]. The newest keys stay; of those of one age, those that come first.
+fn beyond_the_bound(usable: &mut Vec<Dated>) -> Vec<Skipped> {
+    if usable.len() <= MAX_KEYS {
+        return Vec::new();
+    }
+    usable.sort_by(|one, other| other.made.total_cmp(&one.made));
+    let why = format!("the document has more than {MAX_KEYS} usable keys, and this is not one of the newest");
+    let rest = usable.split_off(MAX_KEYS);
+    rest.into_iter().map(|dated| Skipped { kid: dated.key.kid().map(str::to_owned), why: why.clone() }).collect()
+}
 
 /// Some programs write it before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -139,7 +164,6 @@ fn json_keys(document: &[u8], trust: Trust) -> Result<Vec<Candidate>, String> {
     let set: Map<String, Value> = serde_json::from_slice(document)
         .map_err(|_| format!("The key document is {}.", what_is_no_json(document).unwrap_or("not a JSON object")))?;
     if is_map_of_certificates(&set) {
-        check_count(set.len())?;
         return Ok(set.iter().map(|(kid, pem)| certificate_of_map(kid, pem)).collect());
     }
     let keys = match set.get("keys") {
@@ -149,7 +173,6 @@ fn json_keys(document: &[u8], trust: Trust) -> Result<Vec<Candidate>, String> {
         None if set.contains_key("kty") => &[Value::Object(set)],
         None => return Err("The key document has no member \"keys\".".into()),
     };
-    check_count(keys.len())?;
     Ok(keys.iter().map(|jwk| jwk_key(jwk, trust)).collect())
 }
 
@@ -158,7 +181,7 @@ fn what_is_no_json(document: &[u8]) -> Option<&'static str> {
     match document.trim_ascii_start() {
         [] => Some("empty"),
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [0, b'{', ..] | [b'{', 0, ..] => Some("in UTF-16, not in UTF-8"),
-        [0x1F, 0x8B, ..] => Some("compressed with gzip, which nobody asked for"),
+        [0x1F, 0x8B, ..] => Some("compressed with gzip"),
         [b'<', ..] => Some("HTML or XML, not JSON"),
         _ => None,
     }
@@ -173,19 +196,13 @@ fn certificate_of_map(kid: &str, pem: &Value) -> Candidate {
     let block = pem.as_str().and_then(|pem| pem::blocks(pem).next()).unwrap_or_default();
     let kid = Some(kid.to_owned());
     let key = pem::public_key(block).and_then(|key| key.into_key(kid.clone(), None));
-    key.map_err(|why| Skipped { kid, why })
-}
-
-fn check_count(keys: usize) -> Result<(), String> {
-    match keys > MAX_KEYS {
-        true => Err(format!("The key document has more than {MAX_KEYS} keys.")),
-        false => Ok(()),
-    }
+    key.map(Dated::from).map_err(|why| Skipped { kid, why })
 }
 
 fn jwk_key(jwk: &Value, trust: Trust) -> Candidate {
     let kid = member(jwk, "kid").and_then(Value::as_str).map(str::to_owned);
-    parse_jwk(jwk, kid.clone(), trust).map_err(|why| Skipped { kid, why })
+    let made = ["iat", "nbf"].into_iter().find_map(|name| jwk.get(name)?.as_f64()).unwrap_or_default();
+    parse_jwk(jwk, kid.clone(), trust).map(|key| Dated { key, made }).map_err(|why| Skipped { kid, why })
 }
 
 /// RFC 7518 §6.2.2 and §6.3.2, RFC 8037 §2. Each factor of an RSA modulus gives away the whole key.
@@ -279,7 +296,6 @@ fn certificate(jwk: &Value) -> Result<PublicKey, String> {
 
 fn pem_keys(document: &[u8]) -> Result<Vec<Candidate>, String> {
     let text = String::from_utf8_lossy(document);
-    check_count(pem::blocks(&text).count())?;
     let key = |block| pem::public_key(block)?.into_key(None, None);
-    Ok(pem::blocks(&text).map(|block| key(block).map_err(|why| Skipped { kid: None, why })).collect())
+    Ok(pem::blocks(&text).map(|block| key(block).map(Dated::from).map_err(|why| Skipped { kid: None, why })).collect())
 }

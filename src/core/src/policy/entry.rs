@@ -1,5 +1,7 @@
 //! The entries of `pg_jwks.providers`: issuers with settings of their own.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -47,6 +49,7 @@ pub struct Entry {
     audience_claim: Option<Strings>,
     jwks_uri: Option<String>,
     jwks: Option<Value>,
+    jwks_token_file: Option<PathBuf>,
     allowed_algorithms: Option<Strings>,
     required_scope: Option<Strings>,
     required_claims: Option<Map<String, Value>>,
@@ -86,7 +89,12 @@ impl Entry {
             (None, Some(uri)) => Source::parse_uri(&uri)?,
             (None, None) => Source::of_issuer(issuer.as_str()),
         };
+        if self.jwks_token_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err("\"jwks_token_file\" is not an absolute path.".into());
+        }
         let mut provider = settings.provider(issuer, source)?;
+        // A token is for the server of one issuer alone.
+        provider.token_file = self.jwks_token_file;
         if let Some(audience) = self.audience {
             provider.audience = Audience::of(audience.items(list))?;
         }

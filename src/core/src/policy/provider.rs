@@ -22,6 +22,8 @@ pub struct Provider {
     pub audience_claims: Vec<ClaimPath>,
     /// Where its keys come from.
     pub source: Source,
+    /// The file of a token to show to where they come from.
+    pub token_file: Option<PathBuf>,
     /// The signature algorithms it may use.
     pub algorithms: Algorithms,
     /// Scopes that each token must carry.

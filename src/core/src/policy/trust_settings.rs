@@ -1,5 +1,7 @@
 //! The settings that say which tokens are accepted, as texts, and what they say of one issuer.
 
+use std::path::PathBuf;
+
 use crate::claims::ClaimPath;
 use crate::jose::algorithm::Algorithms;
 use crate::policy::issuer_name::IssuerName;
@@ -16,6 +18,7 @@ pub struct TrustSettings<'a> {
     pub audience_claim: &'a str,
     pub jwks_uri: Option<&'a str>,
     pub jwks: Option<&'a str>,
+    pub jwks_token_file: Option<&'a str>,
     pub providers: Option<&'a str>,
     pub allowed_algorithms: &'a str,
     pub required_scope: Option<&'a str>,
@@ -37,6 +40,7 @@ impl TrustSettings<'_> {
         audience_claim: "aud",
         jwks_uri: None,
         jwks: None,
+        jwks_token_file: None,
         providers: None,
         allowed_algorithms: Algorithms::ASYMMETRIC,
         required_scope: None,
@@ -56,6 +60,7 @@ impl TrustSettings<'_> {
             audience: Audience::parse(self.audience.unwrap_or_default())?,
             audience_claims: ClaimPath::parse_list(self.audience_claim)?,
             source,
+            token_file: self.jwks_token_file.map(PathBuf::from),
             algorithms: Algorithms::parse(self.allowed_algorithms)?,
             required_scope: scope_list(self.required_scope.unwrap_or_default()),
             required_claims: self.required_claims.map(RequiredClaims::parse).transpose()?.unwrap_or_default(),
