@@ -172,6 +172,7 @@ fn providers() -> Result<Providers, String> {
         token_type: TABLE.token_type.get().into(),
         leeway: TABLE.leeway.get(),
         max_token_age: Some(TABLE.max_token_age.get()).filter(|age| *age > Span::ZERO),
+        max_token_lifetime: Some(TABLE.max_token_lifetime.get()).filter(|life| *life > Span::ZERO),
     })
 }
 

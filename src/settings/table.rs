@@ -121,6 +121,9 @@ table! {
     max_token_age: IntegerSetting<Seconds> = (seconds_or_off(CORE.max_token_age), 0..=YEAR),
         "Refuses tokens that were issued longer ago.",
         "A token must have \"iat\" then. 0 turns this off.";
+    max_token_lifetime: IntegerSetting<Seconds> = (seconds_or_off(CORE.max_token_lifetime), 0..=YEAR),
+        "Refuses tokens that expire later than this.",
+        "It counts from the present. 0 turns this off.";
 
     // Keys.
     jwks_cache_ttl: IntegerSetting<Seconds> = (HOUR, 1..=YEAR),

@@ -76,7 +76,12 @@ impl Cluster {
 
     /// Writes a file into the data directory (`pg_hba.conf`, a certificate, a
     /// key) that only the server can read.
-    pub fn write_file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+    pub fn write_file(&self, name: &str, contents: &str) -> PathBuf {
+        self.write_bytes(name, contents.as_bytes())
+    }
+
+    /// The same of any bytes.
+    pub fn write_bytes(&self, name: &str, contents: &[u8]) -> PathBuf {
         let path = self.data_dir().join(name);
         fs::write(&path, contents).expect("a file in the data directory");
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("permissions of the file");

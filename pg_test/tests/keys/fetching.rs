@@ -127,7 +127,7 @@ fn gzip_that_nobody_asked_for_is_read() {
     let (issuer, key) = issuer();
     issuer.publish_body(gzip(jwks(&[&key]).to_string().as_bytes()));
     accepted(&mut App::of(&NOT_PRELOADED, &issuer, &[]).connect(), &token(&key, issuer.url()));
-    let path = NOT_PRELOADED.write_file("keys.json.gz", gzip(jwks(&[&key]).to_string().as_bytes()));
+    let path = NOT_PRELOADED.write_bytes("keys.json.gz", &gzip(jwks(&[&key]).to_string().as_bytes()));
     let uri = format!("file:{}", path.display());
     let app = App::new(&NOT_PRELOADED, &[("issuer", "zipped"), ("jwks_uri", &uri)]);
     accepted(&mut app.connect(), &token(&key, "zipped"));

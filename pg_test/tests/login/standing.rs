@@ -38,12 +38,13 @@ fn loses(client: &mut RawClient, reason: &str) {
 }
 
 /// What a database or a role asks for beyond the server, and why the login of alice does not meet it.
-const STRICTER: [(&str, &str, &str); 8] = [
+const STRICTER: [(&str, &str, &str); 9] = [
     ("audience", "another", "audience not accepted"),
     ("required_scope", "admin", "scope missing"),
     ("required_claims", r#"{"hd": "example.com"}"#, "required claim missing"),
     ("token_type", "access", "token type not accepted"),
     ("max_token_age", "60s", "token too old"),
+    ("max_token_lifetime", "60s", "token valid too long"),
     ("issuer", "https://another.test", "issuer not accepted"),
     ("allowed_algorithms", "RS256", "algorithm not allowed"),
     (

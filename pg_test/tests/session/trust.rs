@@ -24,6 +24,7 @@ fn evil_values() -> HashMap<String, String> {
         ("audience_claim", "sub"),
         ("token_type", "access"),
         ("max_token_age", "1s"),
+        ("max_token_lifetime", "1s"),
         ("jwks_cache_ttl", "1d"),
         ("jwks_refresh_cooldown", "1s"),
         ("jwks_max_stale", "366d"),

@@ -250,7 +250,7 @@ fn dumps_keep_revocations() {
     run(&mut admin(&cluster), "CREATE DATABASE restored TEMPLATE template0");
     let dump = cluster.program("pg_dump").args(["-U", "postgres", "app"]).output().expect("pg_dump");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    let path = cluster.write_file("dump.sql", &String::from_utf8_lossy(&dump.stdout));
+    let path = cluster.write_bytes("dump.sql", &dump.stdout);
     cluster.run_sql_file("postgres", "restored", &path).expect("a restore");
     let mut session = cluster.connect("app", "restored");
     assert_eq!(init(&mut session, &token("alice")).expect_err("revoked").message, "JWT rejected: token revoked");

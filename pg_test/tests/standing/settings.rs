@@ -7,7 +7,7 @@ use pg_test::{Credentials, RawClient};
 use serde_json::json;
 
 /// What an operator changes, and why the identity of alice is lost then.
-const CHANGES: [(&str, &str, &str); 8] = [
+const CHANGES: [(&str, &str, &str); 9] = [
     ("issuer", "https://another.test", "issuer not accepted"),
     ("audience", "another", "audience not accepted"),
     ("required_scope", "admin", "scope missing"),
@@ -16,6 +16,7 @@ const CHANGES: [(&str, &str, &str); 8] = [
     ("token_type", "access", "token type not accepted"),
     ("allowed_algorithms", "RS256", "algorithm not allowed"),
     ("max_token_age", "60s", "token too old"),
+    ("max_token_lifetime", "60s", "token valid too long"),
 ];
 
 fn old_token() -> String {

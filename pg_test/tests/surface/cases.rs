@@ -153,6 +153,7 @@ fn of_settings() -> Vec<Case> {
             good(),
             &[("allowed_algorithms", "RS256")],
         ),
+        ("token valid too long", rejected, "expiry", "at most 60 s ahead", good(), &[("max_token_lifetime", "1min")]),
         (
             "token too old",
             rejected,

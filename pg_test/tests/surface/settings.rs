@@ -283,6 +283,7 @@ fn numbers_and_words_out_of_range_are_refused() {
     for (name, values) in [
         ("leeway", ["-1", "301", "6min", "soon"].as_slice()),
         ("max_token_age", &["-1", "2 years", "9999999999999", "x"]),
+        ("max_token_lifetime", &["-1", "2 years"]),
         ("jwks_cache_ttl", &["0", "-1s", "9000h"]),
         ("jwks_refresh_cooldown", &["0", "61min"]),
         ("jwks_max_stale", &["-1", "9000h"]),
@@ -341,6 +342,7 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "token_type", &["any", "ACCESS"]);
     accepted(&mut client, "leeway", &["0", "300", "5min", "30s"]);
     accepted(&mut client, "max_token_age", &["0", "1d"]);
+    accepted(&mut client, "max_token_lifetime", &["0", "1h"]);
     accepted(&mut client, "jwks_cache_ttl", &["1", "24h"]);
     accepted(&mut client, "jwks_refresh_cooldown", &["1", "1h"]);
     accepted(&mut client, "jwks_max_stale", &["0", "7d"]);
@@ -384,6 +386,7 @@ fn the_settings_are_those_that_are_documented() {
         "leeway superuser integer s: 30",
         "log_claims superuser string: none",
         "max_token_age superuser integer s: 0",
+        "max_token_lifetime superuser integer s: 0",
         "on_expiry superuser enum: error",
         "providers superuser string: none",
         "read_only_claim superuser string: none",

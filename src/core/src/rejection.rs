@@ -164,6 +164,8 @@ reasons! {
     Expired => Rejected, Expiry, "token expired";
     /// `iat` is further back than `pg_jwks.max_token_age`, or missing though that is set.
     TooOld => Rejected, Expiry, "token too old";
+    /// `exp` is further off than `pg_jwks.max_token_lifetime`.
+    TooLongLived => Rejected, Expiry, "token valid too long";
     /// `nbf` (RFC 7519 §4.1.5) or `iat` is ahead of the present.
     NotYetValid => Rejected, NotBefore, "token not yet valid";
     /// No audience is configured.

@@ -70,6 +70,11 @@ fn one_failure_each() -> Vec<(Reason, Server, String)> {
         (Reason::ExpiryMissing, server(), token().without("exp").text()),
         (Reason::Expired, server(), token().claim("exp", now).text()),
         (
+            Reason::TooLongLived,
+            server().set(|settings| settings.max_token_lifetime = Some(Span::from_seconds(60))),
+            token().text(),
+        ),
+        (
             Reason::TooOld,
             server().set(|settings| settings.max_token_age = Some(Span::from_seconds(60))),
             token().claim("iat", now - 60).text(),

@@ -44,6 +44,8 @@ pub struct Provider {
     pub leeway: Span,
     /// Reject tokens issued longer ago than this.
     pub max_token_age: Option<Span>,
+    /// Reject tokens that expire later than this.
+    pub max_token_lifetime: Option<Span>,
 }
 
 impl Provider {

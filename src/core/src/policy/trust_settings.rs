@@ -30,6 +30,7 @@ pub struct TrustSettings<'a> {
     pub token_type: TokenType,
     pub leeway: Span,
     pub max_token_age: Option<Span>,
+    pub max_token_lifetime: Option<Span>,
 }
 
 impl TrustSettings<'_> {
@@ -52,6 +53,7 @@ impl TrustSettings<'_> {
         token_type: TokenType::Any,
         leeway: Span::from_seconds(30),
         max_token_age: None,
+        max_token_lifetime: None,
     };
     /// The issuer of this name with these keys, and else what the settings say. The error is a full sentence.
     pub fn provider(&self, issuer: IssuerName, source: Source) -> Result<Provider, String> {
@@ -71,6 +73,7 @@ impl TrustSettings<'_> {
             authn_claim: self.authn_claim.map(ClaimPath::parse).transpose()?,
             leeway: self.leeway,
             max_token_age: self.max_token_age,
+            max_token_lifetime: self.max_token_lifetime,
         })
     }
 }

@@ -129,7 +129,7 @@ fn moment(claims: &ClaimSet, name: &str) -> Option<Timestamp> {
     claims.claim(name).and_then(Timestamp::from_numeric_date)
 }
 
-/// `exp` (RFC 7519 §4.1.4), and `iat` as far as `pg_jwks.max_token_age` looks back.
+/// `exp` (RFC 7519 §4.1.4), as far as it may be ahead, and `iat` as far as `pg_jwks.max_token_age` looks back.
 pub(super) fn check_expiry(claims: &ClaimSet, provider: &Provider, now: Timestamp) -> Result<(), Rejection> {
     let expires = expires(claims)?;
     if now >= expires + provider.leeway {
@@ -137,9 +137,19 @@ pub(super) fn check_expiry(claims: &ClaimSet, provider: &Provider, now: Timestam
             format!("The token expired {} ago; the allowed clock skew is {}.", now.since(expires), provider.leeway);
         return Err(Rejection::new(Reason::Expired, detail));
     }
+    check_lifetime(claims, provider, now)?;
     match end(claims, provider)? {
         end if now >= end + provider.leeway => Err(too_old(provider)),
         _ => Ok(()),
+    }
+}
+
+/// `exp` as far as `pg_jwks.max_token_lifetime` looks ahead.
+pub(super) fn check_lifetime(claims: &ClaimSet, provider: &Provider, now: Timestamp) -> Result<(), Rejection> {
+    let Some(limit) = provider.max_token_lifetime else { return Ok(()) };
+    match expires(claims)? > now + limit + provider.leeway {
+        true => Err(Rejection::new(Reason::TooLongLived, format!("Claim \"exp\" must be at most {limit} ahead."))),
+        false => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::policy::provider::Provider;
 use crate::policy::providers::Providers;
 use crate::rejection::{Check, Reason, Rejection};
 use crate::time::Timestamp;
-use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, Typ, end};
+use crate::verification::checks::{CHECKS_OF_CLAIMS, Stated, Typ, check_lifetime, end};
 
 /// What a verified token had beside its claims. [`crate::verification::verify::verify`] alone makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,7 @@ pub fn judge(
     }
     let stated = Stated { claims, typ: Typ::Kept { is_access_token: evidence.is_access_token } };
     let end = end(claims, provider)?;
+    check_lifetime(claims, provider, now)?;
     for (_, check) in CHECKS_OF_CLAIMS.into_iter().filter(|(name, _)| *name != Check::Expiry) {
         check(&stated, provider, now)?;
     }
