@@ -9,6 +9,22 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- Functions that no policy may see the wrong side of are created, never replaced: an object that somebody else made
 -- beforehand stops the installation. The end of this script refuses what could stand beside them.
 
+-- Supabase's and pg_session_jwt's, most often. Policies call them, so dropping them is not the way.
+DO $block$
+DECLARE
+    there text;
+BEGIN
+    SELECT string_agg(format('auth.%s()', proname), ', ' ORDER BY proname) INTO there
+      FROM pg_proc WHERE pronamespace = 'auth'::regnamespace AND pronargs = 0
+       AND proname = ANY ('{jwt,session,user_id,uid,role,email}');
+    IF there IS NOT NULL THEN
+        RAISE duplicate_function USING MESSAGE = format('functions of pg_jwks already exist: %s', there),
+            DETAIL = 'They may be those of Supabase or of pg_session_jwt.',
+            HINT = 'Run rls_examples/from_supabase/replace_functions.sql: it replaces them, and keeps the policies that call them.';
+    END IF;
+END
+$block$;
+
 CREATE FUNCTION auth.jwt_session_init(token text, is_local boolean DEFAULT false) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jwt_session_init_wrapper';
 COMMENT ON FUNCTION auth.jwt_session_init(text, boolean) IS

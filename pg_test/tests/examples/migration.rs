@@ -173,7 +173,8 @@ impl Example {
         SigningKey::generate(self.key.alg(), self.key.kid()).sign(&self.claims(more))
     }
 
-    fn claims(&self, more: Value) -> Value {
+    /// Good claims for an hour with more, or others.
+    pub fn claims(&self, more: Value) -> Value {
         let mut claims = json!({ "iss": self.issuer, "aud": self.audience, "iat": now(), "exp": now() + 3600 });
         claims.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         claims

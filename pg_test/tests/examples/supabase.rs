@@ -1,9 +1,13 @@
 //! `rls_examples/from_supabase`. The statements that PostgREST sends are its own: one transaction a request, with the
 //! role, the headers and the claims in settings, and then `db-pre-request`.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::sync::LazyLock;
 
-use pg_test::{Alg, pg_error};
+use pg_test::documents::Page;
+use pg_test::{Alg, SigningKey, pg_error};
 use postgres::Client;
 use serde_json::{Value, json};
 
@@ -71,7 +75,11 @@ fn the_functions_change_and_the_policies_do_not() {
     let example = before();
     let mut superuser = example.superuser();
     let error = superuser.batch_execute("CREATE EXTENSION pg_jwks").expect_err("Supabase's functions are in the way");
-    assert_eq!(pg_error(&error).sqlstate, "42723");
+    let error = pg_error(&error);
+    assert_eq!(error.sqlstate, "42723");
+    assert_eq!(error.message, "functions of pg_jwks already exist: auth.email(), auth.jwt(), auth.role(), auth.uid()");
+    let script = "rls_examples/from_supabase/replace_functions.sql";
+    assert!(error.hint.is_some_and(|hint| hint.contains(script)), "the hint names the script");
     let policies = visible(&mut superuser, POLICIES);
     assert_eq!(policies.len(), 9);
 
@@ -118,6 +126,30 @@ fn the_legacy_secret_can_be_kept() {
     example.set("pg_jwks.set_role", "on");
     example.assert_bad_tokens_refused("authenticator", &alice(), TASKS);
     assert_sees(&mut example.session_with("authenticator", bob()), &["reap"], &["Lamps"], &["alice", "bob"]);
+}
+
+/// The command of the README makes a file that the server takes, of any secret.
+#[test]
+fn one_command_makes_a_key_file_of_the_legacy_secret() {
+    const SECRET: &str = r#"super-secret-jwt-token-with-at-least-32-characters-long?>~"'\\$&"#;
+    let readme = Page::of_repository("rls_examples/from_supabase/README.md");
+    let [command] = &readme.blocks("The legacy shared secret", "sh")[..] else { panic!("one command") };
+    let example = set_up(Example::start("from_supabase", Alg::Hs256));
+    let path = example.cluster.data_dir().join("legacy_secret.json");
+    let command = command.replace("/etc/postgresql/legacy_secret.json", path.to_str().expect("UTF-8"));
+    // Others than root install for themselves.
+    let is_root = fs::metadata("/proc/self").expect("/proc").uid() == 0;
+    let command = if is_root { command } else { command.replace("-o postgres ", "") };
+    let status = Command::new("sh").args(["-euc", &command]).env("JWT_SECRET", SECRET).status().expect("a shell");
+    assert!(status.success(), "{command}");
+    example.run("replace_functions.sql");
+    example.set("pg_jwks.allowed_algorithms", "HS256");
+    example.set("pg_jwks.jwks_uri", &format!("file:{}", path.display()));
+    let key = SigningKey::from_secret(Alg::Hs256, "any", SECRET.as_bytes());
+    let token = key.sign(&example.claims(alice()));
+    let mut client = example.session("authenticator");
+    client.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect("a token of the secret");
+    assert_eq!(value::<String>(&mut client, "SELECT auth.uid()::text"), ALICE);
 }
 
 #[test]
@@ -244,6 +276,18 @@ fn postgrests_requests_are_verified_again() {
     begin_request(&mut client, &json!({ "role": "anon" }), &json!({}));
     client.batch_execute(pre_request).expect("no token");
     assert_sees(&mut client, &[], &[], &["alice"]);
+    end_request(&mut client);
+
+    // The anonymous key, which clients send when nobody is signed in.
+    let anonymous_key = json!({ "iss": "supabase", "ref": "abc", "role": "anon", "iat": 1, "exp": 4_102_444_800_u64 });
+    let header = format!("Bearer {}", SigningKey::generate(Alg::Hs256, "legacy").sign(&anonymous_key));
+    begin_request(&mut client, &anonymous_key, &json!({ "authorization": header }));
+    client.batch_execute(pre_request).expect("nobody is signed in");
+    assert_sees(&mut client, &[], &[], &["alice"]);
+    assert_eq!(value::<Option<String>>(&mut client, "SELECT auth.user_id()"), None);
+    end_request(&mut client);
+    begin_request(&mut client, &alice(), &json!({ "authorization": header }));
+    assert_eq!(refused(&mut client, pre_request), "28000", "with another role it is refused");
     end_request(&mut client);
 
     // Whatever claims have come, without a good token they are nobody's.

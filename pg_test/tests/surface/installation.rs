@@ -59,6 +59,8 @@ fn a_function_that_somebody_else_made_stops_the_installation() {
         client.batch_execute(&format!("CREATE SCHEMA auth; CREATE FUNCTION {function}")).expect("a function");
         let error = sql::refused(&mut client, "CREATE EXTENSION pg_jwks");
         assert_eq!(error.sqlstate, "42723", "{error:?}");
+        let names_script = error.hint.is_some_and(|hint| hint.contains("from_supabase/replace_functions.sql"));
+        assert_eq!(names_script, database_name == "taken_reader", "{}", error.message);
         let own = i64::from(function.starts_with("auth."));
         assert_eq!(functions(&mut client), own, "nothing of the extension is left");
         let query = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_jwks'";
