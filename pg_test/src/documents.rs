@@ -135,6 +135,12 @@ impl Page {
         found
     }
 
+    /// The headings of this level.
+    pub fn headings(&self, level: usize) -> Vec<String> {
+        let of_level = self.lines.iter().filter(|line| line.kind == Kind::Heading(level));
+        of_level.map(|line| line.text[level..].trim().to_owned()).collect()
+    }
+
     /// What links can name: each heading, as GitHub writes it.
     fn anchors(&self) -> BTreeSet<String> {
         let mut seen = BTreeMap::<String, u32>::new();

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "drivers")]
+use aws_lc_rs::encoding::Pkcs8V1Der;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -206,6 +208,16 @@ impl SigningKey {
         }
         pem.push_str("-----END PUBLIC KEY-----\n");
         pem
+    }
+
+    /// A certificate of an RSA key, as DER.
+    #[cfg(feature = "drivers")]
+    pub fn certificate(&self) -> Vec<u8> {
+        let Private::Rsa(pair) = &self.private else { panic!("not an RSA key") };
+        let der: Pkcs8V1Der = pair.as_der().expect("PKCS #8");
+        let der = rustls::pki_types::PrivatePkcs8KeyDer::from(der.as_ref());
+        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256).expect("an RSA key");
+        rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").der().to_vec()
     }
 
     /// The bare signature of `message`, in the form JWS wants it.

@@ -27,6 +27,7 @@ pub mod oidc_provider;
 #[cfg(feature = "drivers")]
 pub mod parallel;
 pub mod process;
+pub mod proxy;
 #[cfg(feature = "drivers")]
 pub mod raw;
 #[cfg(feature = "drivers")]
@@ -42,6 +43,7 @@ pub use issuer::{Document, Fault, Issuer, Requests};
 pub use keys::{Alg, SigningKey, claims, claims_with, jwks, now};
 #[cfg(feature = "drivers")]
 pub use oidc_provider::{Decision, OidcProvider, Tokens};
+pub use proxy::Proxy;
 #[cfg(feature = "drivers")]
 pub use raw::{Credentials, RawClient, Refused};
 #[cfg(feature = "drivers")]

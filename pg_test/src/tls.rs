@@ -102,8 +102,13 @@ impl Authority {
 
     /// A server certificate for a host name or an IP address.
     pub fn issue(&self, host: impl Display, validity: Validity) -> Certificate {
-        let host = host.to_string();
-        let mut params = CertificateParams::new([host.clone()]).expect("a host name or an IP address");
+        self.issue_for(vec![host.to_string()], validity)
+    }
+
+    /// A server certificate for several hosts.
+    pub fn issue_for(&self, hosts: Vec<String>, validity: Validity) -> Certificate {
+        let host = hosts.first().expect("a host").clone();
+        let mut params = CertificateParams::new(hosts).expect("host names or IP addresses");
         params.distinguished_name.push(DnType::CommonName, host.as_str());
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = match validity {
@@ -140,7 +145,8 @@ impl Certificate {
         self.key.serialize_pem()
     }
 
-    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+    /// What a server needs to have it.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         let config = ServerConfig::builder_with_provider(provider)

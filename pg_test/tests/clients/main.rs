@@ -6,4 +6,3 @@ mod login;
 mod openid_provider;
 mod password;
 mod pgbouncer;
-mod recipes;

@@ -1,68 +1,8 @@
 //! Fetching through a proxy: the setting's, or that of the server's environment.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::thread;
-
-use parking_lot::Mutex;
 use pg_test::app::{App, NOT_PRELOADED};
 use pg_test::login::{NOTES, accepted, token, unavailable};
-use pg_test::{Alg, Cluster, Issuer, SigningKey};
-
-/// A proxy that connects its clients to whatever host they name (RFC 9110 section 9.3.6).
-struct Proxy {
-    port: u16,
-    /// The heads of the requests so far.
-    heads: Arc<Mutex<Vec<String>>>,
-}
-
-impl Proxy {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let noted = heads.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let noted = noted.clone();
-                thread::spawn(move || connect(client, &noted));
-            }
-        });
-        Self { port, heads }
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// The hosts that were asked for so far.
-    fn hosts(&self) -> Vec<String> {
-        let host = |head: &String| head.strip_prefix("CONNECT ")?.split(' ').next().map(str::to_owned);
-        self.heads.lock().iter().map(|head| host(head).expect("CONNECT")).collect()
-    }
-}
-
-fn connect(client: TcpStream, noted: &Mutex<Vec<String>>) -> io::Result<()> {
-    let mut reader = BufReader::new(client.try_clone()?);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head)? == 0 {
-            return Ok(());
-        }
-    }
-    noted.lock().push(head.clone());
-    let host = head.split(' ').nth(1).unwrap_or_default();
-    let server = TcpStream::connect(host)?;
-    (&client).write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
-    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
-    thread::spawn(move || {
-        let _ = io::copy(&mut from, &mut to);
-        let _ = to.shutdown(Shutdown::Write);
-    });
-    io::copy(&mut &server, &mut &client)?;
-    client.shutdown(Shutdown::Write)
-}
+use pg_test::{Alg, Cluster, Issuer, Proxy, SigningKey};
 
 fn issuer() -> (Issuer, SigningKey) {
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
@@ -78,11 +18,11 @@ fn host(issuer: &Issuer) -> String {
 fn each_request_goes_through_the_proxy_that_is_set() {
     let (issuer, key) = issuer();
     let proxy = Proxy::start();
-    let url = format!("http://user:p%40ss@127.0.0.1:{}", proxy.port);
+    let url = format!("http://user:p%40ss@127.0.0.1:{}", proxy.port());
     let mut client = App::of(&NOT_PRELOADED, &issuer, &[("http_proxy", &url)]).connect();
     accepted(&mut client, &token(&key, issuer.url()));
     assert_eq!(proxy.hosts(), [host(&issuer), host(&issuer)], "for the discovery document, and for the keys");
-    let heads = proxy.heads.lock().join("").to_ascii_lowercase();
+    let heads = proxy.heads().concat().to_ascii_lowercase();
     assert_eq!(heads.matches("proxy-authorization: basic dxnlcjpwqhnz").count(), 2, "user:p@ss: {heads}");
 }
 
