@@ -30,6 +30,7 @@ pub mod process;
 pub mod proxy;
 #[cfg(feature = "drivers")]
 pub mod raw;
+pub mod real_provider;
 #[cfg(feature = "drivers")]
 pub mod sql;
 #[cfg(feature = "drivers")]
@@ -46,5 +47,6 @@ pub use oidc_provider::{Decision, OidcProvider, Tokens};
 pub use proxy::Proxy;
 #[cfg(feature = "drivers")]
 pub use raw::{Credentials, RawClient, Refused};
+pub use real_provider::RealProvider;
 #[cfg(feature = "drivers")]
 pub use tls::{Authority, Certificate, Validity};

@@ -5,8 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
+use pg_test::cluster::Options;
 use pg_test::node::node;
-use pg_test::{Alg, SigningKey, now, pg_error};
+use pg_test::tls::encrypt;
+use pg_test::{Alg, Cluster, Credentials, RawClient, SigningKey, now, pg_error};
 use serde_json::{Value, json};
 
 use crate::checks::{Guarded, assert_ends};
@@ -46,6 +48,51 @@ fn users_see_their_own_tenant() {
     assert_eq!(service.get("/api/tenants", &bob).body, json!([{ "id": GLOBEX, "name": "Globex" }]));
     assert_eq!(names(&service.get("/api/users?name=ART", &alice)), ["Arthur"]);
     assert!(names(&service.get("/api/users?name=bob", &alice)).is_empty());
+}
+
+/// Another server trusts the service, and lets its users in with their tokens. `line` is of `pg_hba.conf`.
+fn logs_in(options: Options, service: &Service, line: &str, log_in: fn(&Cluster, &[(&str, &str)], &str) -> RawClient) {
+    let issuer = format!("http://127.0.0.1:{}", service.port);
+    let cluster = options
+        .setting("pg_jwks.issuer", &issuer)
+        .setting("pg_jwks.jwks_uri", &format!("{issuer}/.well-known/jwks.json"))
+        .setting("pg_jwks.audience", "self_signed_api")
+        .setting("pg_jwks.allow_insecure_http", "on")
+        .start();
+    let id: String = alices_claims(service, 0)["sub"].as_str().expect("a user").to_owned();
+    cluster.client().batch_execute(&format!("CREATE EXTENSION pg_jwks; CREATE ROLE \"{id}\" LOGIN")).expect("a role");
+    if line.contains(" pam ") {
+        let service = format!("auth required {{module}} issuer={issuer}\naccount required {{module}}\n");
+        cluster.write_pam_service("pg_jwks", &service);
+    }
+    let hba = format!("{}\nlocal all all trust\nhost all postgres all trust\n", line.replace("{issuer}", &issuer));
+    encrypt(&cluster);
+    cluster.write_file("pg_hba.conf", &hba);
+    cluster.restart();
+    let parameters = [("user", &*id), ("database", "postgres")];
+    let mut client = log_in(&cluster, &parameters, &service.token(ALICE));
+    assert_eq!(client.value("SELECT auth.user_id()"), Some(id.clone()));
+}
+
+#[test]
+#[cfg_attr(without_pam, ignore = "PostgreSQL is built without PAM, or nobody may mount here")]
+fn a_token_of_the_service_is_a_password() {
+    let service = Service::start("password_login", &[]);
+    let options = Cluster::options().setting("shared_preload_libraries", "pg_jwks").with_pam_services();
+    logs_in(options, &service, "hostssl all all all pam pamservice=pg_jwks", |cluster, parameters, token| {
+        RawClient::connect_over_tls(cluster, parameters, Credentials::Cleartext(token)).expect("a login")
+    });
+}
+
+#[test]
+#[cfg_attr(before_pg18, ignore = "OAuth logins came with PostgreSQL 18")]
+fn a_token_of_the_service_is_an_oauth_login() {
+    let service = Service::start("oauth_login", &[]);
+    let options = Cluster::options().setting("oauth_validator_libraries", "pg_jwks");
+    let line = "host all all all oauth issuer=\"{issuer}\" scope=\"\"";
+    logs_in(options, &service, line, |cluster, parameters, token| {
+        RawClient::connect_with(cluster, parameters, Credentials::Bearer(token)).expect("a login")
+    });
 }
 
 #[test]

@@ -8,5 +8,6 @@ mod continuity;
 mod expiry;
 mod other_versions;
 mod password;
+mod real_providers;
 mod refused;
 mod waiting;

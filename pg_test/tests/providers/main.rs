@@ -4,4 +4,5 @@
 mod documented;
 mod world;
 
+mod real;
 mod walk;
