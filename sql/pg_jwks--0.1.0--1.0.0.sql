@@ -32,6 +32,12 @@ GRANT EXECUTE ON FUNCTION auth.jwks() TO pg_monitor;
 GRANT SELECT ON auth.jwt_stats TO pg_monitor;
 ALTER FUNCTION auth.jwt_explain(text) ROWS 13;
 
+CREATE FUNCTION auth.assume_identity(claims jsonb, is_local boolean DEFAULT false) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'assume_identity_wrapper';
+COMMENT ON FUNCTION auth.assume_identity(jsonb, boolean) IS
+    'Makes claims the identity of the session, or of the transaction where is_local, without a token; auth.actor() names the session user';
+REVOKE ALL ON FUNCTION auth.assume_identity(jsonb, boolean) FROM PUBLIC;
+
 CREATE FUNCTION auth.actor() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_actor';
 COMMENT ON FUNCTION auth.actor() IS 'Claim act.sub: who acts for the user; NULL where the user himself does';

@@ -30,6 +30,12 @@ CREATE FUNCTION auth.jwt_session_init(token text, is_local boolean DEFAULT false
 COMMENT ON FUNCTION auth.jwt_session_init(text, boolean) IS
     'Verifies a JWT and makes its claims the identity of the session, or of the transaction where is_local';
 
+CREATE FUNCTION auth.assume_identity(claims jsonb, is_local boolean DEFAULT false) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'assume_identity_wrapper';
+COMMENT ON FUNCTION auth.assume_identity(jsonb, boolean) IS
+    'Makes claims the identity of the session, or of the transaction where is_local, without a token; auth.actor() names the session user';
+REVOKE ALL ON FUNCTION auth.assume_identity(jsonb, boolean) FROM PUBLIC;
+
 CREATE FUNCTION auth.jwt_session_clear() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jwt_session_clear_wrapper';
 COMMENT ON FUNCTION auth.jwt_session_clear() IS 'Takes the identity away from the session';

@@ -15,7 +15,6 @@ use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::policy::provider::Provider;
 use pg_jwks_core::policy::role_map;
 use pg_jwks_core::rejection::{Reason, Rejection};
-use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 
 use crate::identity::session;
@@ -103,9 +102,15 @@ impl Change {
 
     /// Sets the role that the claims and the settings ask for, for the session or for the transaction. Raises 42501
     /// if the session user is no member of it.
-    pub fn set(&self, claims: &VerifiedClaims, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
+    pub fn set(
+        &self,
+        claims: &ClaimSet,
+        provider: &Provider,
+        settings: &Settings,
+        is_local: bool,
+    ) -> Result<(), Rejection> {
         match settings.set_role {
-            true => set_role(claims, settings, is_local),
+            true => set_role(claims, provider, settings, is_local),
             false => {
                 reset_role();
                 Ok(())
@@ -163,8 +168,8 @@ pub fn check(claims: &ClaimSet, provider: &Provider, settings: &Settings) -> Res
     }
 }
 
-fn set_role(claims: &VerifiedClaims, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
-    let (name, role) = named_role(claims, claims.provider(), settings)?;
+fn set_role(claims: &ClaimSet, provider: &Provider, settings: &Settings, is_local: bool) -> Result<(), Rejection> {
+    let (name, role) = named_role(claims, provider, settings)?;
     assign(c"role", Some(&name), is_local);
     ROLES.with_borrow_mut(|roles| {
         if !roles.contains(&role) {

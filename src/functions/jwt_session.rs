@@ -12,7 +12,7 @@ use crate::identity::{revocation, session};
 use crate::pg::clock::now;
 use crate::pg::jsonb::check_representable;
 use crate::pg::{error, invalidation};
-use crate::settings::{self, SessionScope};
+use crate::settings::{self, SessionScope, Settings};
 use crate::telemetry::audit;
 use crate::telemetry::counters::{count, counters};
 
@@ -25,13 +25,11 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
     receive(token);
     let trust = Trust::now();
     let settings = settings::current();
-    if !is_local && settings.session_scope == SessionScope::Transaction {
-        raise_session_scope();
-    }
-    let admitted = token
-        .ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL."))
-        .and_then(admitted)
-        .and_then(|admitted| role.set(&admitted.claims, &settings, is_local).map(|()| admitted));
+    check_scope(&settings, is_local);
+    let admitted =
+        token.ok_or_else(|| Rejection::new(Reason::TokenMissing, "The token is NULL.")).and_then(admitted).and_then(
+            |admitted| role.set(&admitted.claims, admitted.claims.provider(), &settings, is_local).map(|()| admitted),
+        );
     match admitted {
         Err(rejection) => {
             counters().count_rejected(rejection.reason);
@@ -46,7 +44,7 @@ fn jwt_session_init(token: Option<&[u8]>, is_local: Option<bool>) {
             }
             count(&counters().accepted);
             audit::accepted(claims);
-            replacement.set(claims, *digest, is_read_only, is_local);
+            replacement.set(&**claims, session::Kept::of_token(claims, *digest, is_read_only), is_local);
             judgement::is_judged_by(trust, claims, &settings);
             role.succeed();
             verification.warn_of_nobody();
@@ -83,6 +81,12 @@ fn jwt_session_clear() {
 fn init() {}
 
 /// Raises 55000 for an identity that would outlive its transaction if that is not allowed.
+pub(super) fn check_scope(settings: &Settings, is_local: bool) {
+    if !is_local && settings.session_scope == SessionScope::Transaction {
+        raise_session_scope();
+    }
+}
+
 fn raise_session_scope() -> ! {
     error::raise(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -1,5 +1,6 @@
 //! The SQL functions, by theme. Their declarations are in `sql/`.
 
+mod assume;
 mod call_site;
 mod claim;
 mod explain;

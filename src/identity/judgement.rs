@@ -6,12 +6,11 @@ use std::cell::{Cell, RefCell};
 use pg_jwks_core::claims::{ClaimSet, RestoredClaims};
 use pg_jwks_core::rejection::Rejection;
 use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verification::judgement;
-use pg_jwks_core::verification::verify::VerifiedClaims;
+use pg_jwks_core::verification::judgement::{self, Evidence};
 
-use super::origin::Origin;
+use super::assumption;
 use super::revocation;
-use super::session::{self, Grounds};
+use super::session::{self, Grounds, Kept};
 use super::shown;
 use super::verification::providers;
 use crate::keys::{self, Held};
@@ -50,12 +49,13 @@ impl Trust {
     #[inline]
     pub fn now() -> Self {
         // None of the numbers ever falls, so their sum changes with each of them.
-        Self(settings::generation().wrapping_add(keys::generation()).wrapping_add(revocation::generation()))
+        let settings_and_keys = settings::generation().wrapping_add(keys::generation());
+        Self(settings_and_keys.wrapping_add(revocation::generation()).wrapping_add(assumption::generation()))
     }
 }
 
 /// The identity that has just been put into force, which is that of these claims, was judged by this.
-pub fn is_judged_by(trust: Trust, claims: &VerifiedClaims, settings: &Settings) {
+pub fn is_judged_by(trust: Trust, claims: &ClaimSet, settings: &Settings) {
     REFUSED.set(None);
     JUDGED.set(Judged { assignments: session::assignments(), trust });
     if let Some(kept) = session::in_force() {
@@ -93,7 +93,7 @@ fn judge_again(present: Judged) {
         return;
     };
     JUDGEMENTS.set(JUDGEMENTS.get() + 1);
-    let verdict = verdict(kept.origin, &grounds, &claims, &settings);
+    let verdict = verdict(&kept, &grounds, &claims, &settings);
     let is_final = !matches!(verdict, Ok(Verdict { is_final: false, .. }));
     match verdict {
         Ok(verdict) => {
@@ -118,32 +118,54 @@ struct Verdict {
     is_final: bool,
 }
 
-fn verdict(origin: Origin, grounds: &Grounds, claims: &ClaimSet, settings: &Settings) -> Result<Verdict, Rejection> {
+fn verdict(kept: &Kept, grounds: &Grounds, claims: &ClaimSet, settings: &Settings) -> Result<Verdict, Rejection> {
     let now = now();
     let mut is_final = true;
-    let end = judgement::judge(
-        claims,
-        &grounds.evidence,
-        providers(settings)?,
-        |provider| match keys::held(provider, settings, now) {
-            Held::AtHand(keys) => Some(keys),
-            Held::Awaited => {
-                is_final = false;
-                None
-            }
-            Held::Missing => None,
-        },
-        now,
-    )?;
-    revocation::check(claims, settings.user_of(claims).as_deref(), Some(&grounds.token))?;
+    let user = settings.user_of(claims);
+    let end = match grounds {
+        Grounds::Token { evidence, token } => {
+            let end = judge_token(evidence, claims, settings, now, &mut is_final)?;
+            revocation::check(claims, user.as_deref(), Some(token))?;
+            end
+        }
+        Grounds::Privilege(privilege) => {
+            assumption::check(*privilege)?;
+            revocation::check(claims, user.as_deref(), None)?;
+            kept.identity.expires
+        }
+    };
     // Logins set no role. Whether the role exists, and the session user may have it, PostgreSQL judges.
     if settings.set_role
-        && !origin.is_login()
+        && !kept.origin.is_login()
         && let Some(provider) = settings.provider_of(claims)
     {
         settings.roles_of(claims, provider)?;
     }
     Ok(Verdict { end, read_only: settings.forbids_writing(claims), is_final })
+}
+
+/// Whether a token would be accepted now, and until when. `is_final` becomes false if keys are on their way that decide.
+fn judge_token(
+    evidence: &Evidence,
+    claims: &ClaimSet,
+    settings: &Settings,
+    now: Timestamp,
+    is_final: &mut bool,
+) -> Result<Timestamp, Rejection> {
+    judgement::judge(
+        claims,
+        evidence,
+        providers(settings)?,
+        |provider| match keys::held(provider, settings, now) {
+            Held::AtHand(keys) => Some(keys),
+            Held::Awaited => {
+                *is_final = false;
+                None
+            }
+            Held::Missing => None,
+        },
+        now,
+    )
 }
 
 /// Why the identity in force would be refused now, if it was judged so.

@@ -1,5 +1,6 @@
 //! Who the session is: from a token to the one guarded setting, and what is derived from it.
 
+pub mod assumption;
 pub mod claim_settings;
 pub mod connected;
 pub mod derived;

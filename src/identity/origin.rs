@@ -10,6 +10,8 @@ pub enum Origin {
     OAuth,
     /// By logging in with a token as the password.
     Password,
+    /// By `auth.assume_identity`.
+    Assumed,
 }
 
 impl Origin {
@@ -20,11 +22,12 @@ impl Origin {
             #[cfg(feature = "pg18")]
             Self::OAuth => "oauth",
             Self::Password => "password",
+            Self::Assumed => "assumed",
         }
     }
 
     /// Whether it is that of a login, to which the session returns.
     pub fn is_login(self) -> bool {
-        self != Self::Init
+        !matches!(self, Self::Init | Self::Assumed)
     }
 }

@@ -12,15 +12,13 @@ mod login_identity;
 mod refusal;
 mod setting;
 
-use pg_jwks_core::digest::Digest;
 use pg_jwks_core::time::Timestamp;
-use pg_jwks_core::verification::verify::VerifiedClaims;
 
-use setting::{IDENTITIES, SETTING, setting_value};
+use setting::{IDENTITIES, SETTING, SessionClaims, setting_value};
 
 pub use login_identity::{has_login, log_in, restore_login};
 pub use refusal::{forget as forget_refusal, is_refused};
-pub use setting::{Grounds, Identity, Kept, SETTING_NAME, next_serial};
+pub use setting::{Grounds, Identity, Kept, Privilege, SETTING_NAME, next_serial};
 
 /// Defines the setting.
 pub fn define() {
@@ -85,9 +83,8 @@ impl Replacement {
     }
 
     /// Sets the identity, for the session or for the transaction, as `set_config` does.
-    pub fn set(self, claims: &VerifiedClaims, token: Digest, read_only: bool, is_local: bool) {
-        let kept = Kept { is_local, ..Kept::of_token(claims, token, read_only) };
-        SETTING.assign(setting_value(claims), kept, is_local);
+    pub fn set(self, claims: &impl SessionClaims, kept: Kept, is_local: bool) {
+        SETTING.assign(setting_value(claims), Kept { is_local, ..kept }, is_local);
         IDENTITIES.revoked.set(self.revoked_before);
         refusal::forget();
         std::mem::forget(self);

@@ -4,7 +4,7 @@ use pg_jwks_core::claims::{ClaimSet, log_text};
 use pg_jwks_core::policy::revocation::Subject;
 
 use super::connected::{self, Connected, Put, Source};
-use super::session::Kept;
+use super::session::{Grounds, Kept};
 use crate::pg::clock::to_postgres;
 use crate::pg::encoding::server_text;
 use crate::pg::process::{backend_pid, database, is_parallel_worker};
@@ -19,11 +19,12 @@ pub fn show(kept: &Kept, claims: &ClaimSet, settings: &Settings) {
     // A parallel worker has the identity of its leader.
     if connected::is_published() && !is_parallel_worker() {
         let (serial, put) = (kept.identity.serial, Put { is_local: kept.is_local, since: kept.since });
-        let source = kept.grounds.map(|grounds| Source {
-            token: grounds.token,
-            settings: settings::generation(),
-            origin: kept.origin,
-        });
+        let source = match kept.grounds {
+            Some(Grounds::Token { token, .. }) => {
+                Some(Source { token, settings: settings::generation(), origin: kept.origin })
+            }
+            Some(Grounds::Privilege(_)) | None => None,
+        };
         if !source.is_some_and(|source| connected::publish_again(serial, source, put)) {
             connected::publish(serial, source, of(kept, claims, settings, put));
         }

@@ -1,12 +1,12 @@
 //! Claims as values of type jsonb, made and read by PostgreSQL's own functions.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
 use pgrx::{AnyArray, AnyElement, IntoDatum, PgTryBuilder, direct_function_call_as_datum, pg_sys};
 
 use super::datum::copied;
-use super::encoding::encoding;
+use super::encoding::{encoding, utf8};
 use super::error::raise_not_representable;
 use super::memory;
 
@@ -47,6 +47,19 @@ impl Jsonb {
             let text = direct_function_call_as_datum(pg_sys::jsonb_extract_path_text, &arguments)?;
             AnyElement::from_polymorphic_datum(text, false, pg_sys::TEXTOID)
         }
+    }
+}
+
+/// The text of a jsonb, in UTF-8; `None` if it is not UTF-8 where the database has no encoding.
+///
+/// # Safety
+///
+/// The datum must be a jsonb.
+pub unsafe fn text(jsonb: pg_sys::Datum) -> Option<String> {
+    // SAFETY: the function takes a jsonb, and returns a C string in the current memory context, which is copied.
+    unsafe {
+        let text = direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(jsonb)])?;
+        utf8(CStr::from_ptr(text.cast_mut_ptr()).to_bytes()).map(|text| text.into_owned())
     }
 }
 

@@ -40,6 +40,20 @@ pub fn may_grant_create(role: pg_sys::Oid, schema: pg_sys::Oid) -> bool {
     result == pg_sys::AclResult::ACLCHECK_OK
 }
 
+/// Whether the role may execute a function. Nobody may execute one that is gone.
+pub fn may_execute(role: pg_sys::Oid, function: pg_sys::Oid) -> bool {
+    let mode = pg_sys::AclMode::from(pg_sys::ACL_EXECUTE);
+    // SAFETY: the function is there: it is looked up first, and no message is taken in between.
+    function_owner(function).is_some()
+        && unsafe {
+            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            let result = pg_sys::pg_proc_aclcheck(function, role, mode);
+            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            let result = pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, role, mode);
+            result == pg_sys::AclResult::ACLCHECK_OK
+        }
+}
+
 /// Whether the role may read these columns of a relation in all rows: with SELECT, and without policies that bind it.
 /// The table's owner may lift its policies, so they do not count.
 pub fn may_read_all_rows(role: pg_sys::Oid, relation: pg_sys::Oid, columns: &[pg_sys::AttrNumber]) -> bool {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Limits;
 use pg_jwks_core::claims::{ClaimPath, ClaimSet};
+use pg_jwks_core::policy::issuer_name::IssuerName;
 use pg_jwks_core::policy::membership_table::MembershipTable;
-use pg_jwks_core::policy::provider::Provider;
+use pg_jwks_core::policy::provider::{Provider, Source};
 use pg_jwks_core::policy::providers::Providers;
 use pg_jwks_core::policy::role_map::{self, RoleMap};
 use pg_jwks_core::policy::trust_settings::TrustSettings;
@@ -27,8 +28,8 @@ use crate::pg::backend_local::BackendLocal;
 pub struct Settings {
     /// The trusted issuers; the error is a full sentence.
     pub providers: Result<Providers, String>,
-    /// Who the user of an identity is whose issuer is not configured.
-    user_claim: ClaimPath,
+    /// What the plain settings say of claims that name no issuer.
+    plain: Option<Provider>,
     /// From the roles of a token to roles of the database.
     pub role_map: RoleMap,
     /// Whether `auth.jwt_session_init` sets the role too.
@@ -86,16 +87,25 @@ impl Settings {
 
     /// The user of an identity, as text. `None` if its claims name nobody.
     pub fn user_of(&self, claims: &ClaimSet) -> Option<String> {
-        match self.provider_of(claims) {
-            Some(provider) => provider.user(claims),
-            None => claims.identifier_at(&self.user_claim),
+        self.provider_of(claims).or(self.plain.as_ref())?.user(claims)
+    }
+
+    /// The configured issuer of an identity, or what the plain settings say if its claims name none; `None` if it is not
+    /// configured any more. Of a token that was just verified, the claims say it themselves.
+    pub fn provider_of(&self, claims: &ClaimSet) -> Option<&Provider> {
+        let providers = self.providers.as_ref().ok()?;
+        match claims.text("iss") {
+            Some(iss) => providers.of_issuer(iss).map(Arc::as_ref),
+            None => self.plain.as_ref(),
         }
     }
 
-    /// The configured issuer of an identity; `None` if it is not configured any more. Of a token that was just verified,
-    /// the claims say it themselves.
-    pub fn provider_of(&self, claims: &ClaimSet) -> Option<&Provider> {
-        self.providers.as_ref().ok()?.of_issuer(claims.text("iss")?).map(Arc::as_ref)
+    /// The name of the only configured issuer, if there is one and it has no place.
+    pub fn only_issuer(&self) -> Option<&str> {
+        match self.providers.as_ref().ok()?.all() {
+            [only] if only.issuer.place().is_none() => Some(only.issuer.as_str()),
+            _ => None,
+        }
     }
 }
 
@@ -125,9 +135,9 @@ fn parse() -> Settings {
     Settings {
         providers: match unapplied::unapplied() {
             Some(name) => Err(format!("The configured value of \"{name}\" could not be applied.")),
-            None => providers(),
+            None => with_trust_settings(Providers::assemble),
         },
-        user_claim: TABLE.user_claim.get(),
+        plain: with_trust_settings(|settings| settings.provider(IssuerName::exact(String::new()), Source::Unset)).ok(),
         role_map: TABLE.role_map.get(),
         set_role: TABLE.set_role.get(),
         read_only_claim: TABLE.read_only_claim.get(),
@@ -153,8 +163,8 @@ fn parse() -> Settings {
     }
 }
 
-fn providers() -> Result<Providers, String> {
-    Providers::assemble(&TrustSettings {
+fn with_trust_settings<T>(read: impl FnOnce(&TrustSettings) -> T) -> T {
+    read(&TrustSettings {
         issuer: nonempty(&TABLE.issuer.text()),
         jwks_token_file: nonempty(&TABLE.jwks_token_file.text()),
         audience: nonempty(&TABLE.audience.text()),

@@ -17,7 +17,7 @@ use super::counters::counters;
 use super::log;
 use crate::pg::user::role_named;
 use crate::pg::user::{client_address, session_user, session_user_name};
-use crate::settings::{self, AuditLog};
+use crate::settings::{self, AuditLog, Settings};
 
 /// Logs an acceptance, with the claims that `pg_jwks.audit_claims` names.
 pub fn accepted(claims: &ClaimSet) {
@@ -42,11 +42,23 @@ pub fn login_rejected(rejection: &Rejection, token: Presented, now: Timestamp, u
     write_rejected(rejection, token, now, role, || Some(user.to_owned()));
 }
 
+/// Logs that somebody has assumed an identity, whatever `pg_jwks.audit_log` leaves out, unless that is off.
+pub fn assumed(claims: &ClaimSet, user: Option<String>) {
+    let settings = settings::current();
+    if settings.audit_log != AuditLog::Off {
+        let named = named_claims(claims, &settings);
+        write(json!({ "decision": "assumed", "subject": user, "claims": named }), session_user_name());
+    }
+}
+
+fn named_claims(claims: &ClaimSet, settings: &Settings) -> BTreeMap<String, Value> {
+    settings.audit_claims.iter().filter_map(|name| Some((name.clone(), claims.claim(name)?.clone()))).collect()
+}
+
 fn write_accepted(claims: &ClaimSet, user: impl FnOnce() -> Option<String>) {
     let settings = settings::current();
     if settings.audit_log == AuditLog::All {
-        let named = settings.audit_claims.iter().filter_map(|name| Some((name.clone(), claims.claim(name)?.clone())));
-        write(json!({ "decision": "accepted", "claims": named.collect::<BTreeMap<String, Value>>() }), user());
+        write(json!({ "decision": "accepted", "claims": named_claims(claims, &settings) }), user());
     }
 }
 

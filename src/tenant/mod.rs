@@ -48,7 +48,7 @@ impl Memberships {
         let settings = settings::current();
         let Some(provider) = settings.provider_of(&claims) else { error::raise_unknown_issuer() };
         let user = provider.user(&claims);
-        let subject = user.as_deref().and_then(|user| claims.user_digest(user));
+        let subject = user.as_deref().map(|user| claims.user_digest(user));
         let memberships = match &provider.tenant_claim {
             Some(path) => {
                 let tenants = claims.identifiers_at(path);

@@ -71,6 +71,11 @@ impl Database {
         SERVER.try_connect(&mut config).expect("a session")
     }
 
+    /// A session of this role.
+    pub fn session_of(&self, role: &str) -> Client {
+        SERVER.connect(role, self.0)
+    }
+
     /// A session of the superuser.
     pub fn superuser(&self) -> Client {
         SERVER.connect("postgres", self.0)

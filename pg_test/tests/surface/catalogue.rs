@@ -6,8 +6,9 @@ use postgres::Client;
 type Function = (&'static str, &'static str, char, char, bool);
 
 /// Signature, result, volatility, parallel safety, strictness.
-const FUNCTIONS: [Function; 27] = [
+const FUNCTIONS: [Function; 28] = [
     ("actor()", "text", 's', 's', false),
+    ("assume_identity(claims jsonb, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
     ("claim(VARIADIC path text[])", "text", 's', 's', true),
     ("email()", "text", 's', 's', false),
     ("expires_at()", "timestamp with time zone", 's', 's', false),

@@ -178,6 +178,8 @@ reasons! {
     ClaimRequired => Rejected, ClaimsRequired, "required claim missing";
     /// An entry of `auth.revocations` means the token.
     Revoked => Rejected, Revocation, "token revoked";
+    /// Who assumed the identity may not do so any more.
+    AssumptionRevoked => Rejected, Revocation, "privilege to assume identities revoked";
     /// A logout token that was presented before (OpenID Connect Back-Channel Logout 1.0 §2.6).
     LogoutRepeated => Rejected, Revocation, "logout token used before";
     /// The token names no role that it could be mapped to, or one that the database does not have.

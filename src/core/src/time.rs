@@ -107,6 +107,13 @@ impl Span {
     }
 }
 
+impl Timestamp {
+    /// Whole seconds since 1970, rounded down: a NumericDate (RFC 7519 §2).
+    pub const fn whole_seconds(self) -> i64 {
+        self.micros().div_euclid(MICROS_PER_SECOND)
+    }
+}
+
 impl std::ops::Add<Span> for Timestamp {
     type Output = Timestamp;
 

@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
-use pg_jwks_core::claims::RestoredClaims;
+use pg_jwks_core::claims::{AssumedClaims, RestoredClaims};
 use pg_jwks_core::digest::Digest;
 use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::judgement::Evidence;
 use pg_jwks_core::verification::verify::VerifiedClaims;
-use pgrx::pg_sys::TimestampTz;
+use pgrx::pg_sys::{Oid, TimestampTz};
 
 use crate::identity::connected;
 use crate::identity::origin::Origin;
@@ -30,11 +30,25 @@ pub struct Identity {
 
 /// By what an identity is judged again, beside its claims.
 #[derive(Clone, Copy)]
-pub struct Grounds {
-    /// What else the token had.
-    pub evidence: Evidence,
-    /// The token's digest.
-    pub token: Digest,
+pub enum Grounds {
+    /// A token.
+    Token {
+        /// What else it had.
+        evidence: Evidence,
+        /// Its digest.
+        token: Digest,
+    },
+    /// The privilege of a role to assume identities.
+    Privilege(Privilege),
+}
+
+/// The privilege to assume identities.
+#[derive(Clone, Copy)]
+pub struct Privilege {
+    /// Whose.
+    pub role: Oid,
+    /// `auth.assume_identity`, which the role may execute.
+    pub function: Oid,
 }
 
 /// What is known of an identity beside its claims. PostgreSQL keeps it with them.
@@ -62,9 +76,16 @@ impl Kept {
         Self { identity, read_only: false, origin: Origin::Init, is_local: false, since, grounds: None }
     }
 
+    /// The same, of an identity that was assumed by this privilege.
+    pub fn assumed(claims: &AssumedClaims, by: Privilege, read_only: bool) -> Self {
+        let expires = claims.expires();
+        let grounds = Some(Grounds::Privilege(by));
+        Self { read_only, origin: Origin::Assumed, grounds, ..Self::new(expires, expires) }
+    }
+
     /// The same, of the identity of a token with this digest.
     pub fn of_token(claims: &VerifiedClaims, token: Digest, read_only: bool) -> Self {
-        let grounds = Grounds { evidence: claims.evidence(), token };
+        let grounds = Grounds::Token { evidence: claims.evidence(), token };
         Self { read_only, grounds: Some(grounds), ..Self::new(claims.expires(), claims.end()) }
     }
 }
@@ -152,7 +173,25 @@ impl Guard for Session {
     }
 }
 
+/// Claims that may become the session's identity.
+pub trait SessionClaims {
+    /// As ASCII JSON.
+    fn json(&self) -> &str;
+}
+
+impl SessionClaims for VerifiedClaims {
+    fn json(&self) -> &str {
+        Self::json(self)
+    }
+}
+
+impl SessionClaims for AssumedClaims {
+    fn json(&self) -> &str {
+        Self::json(self)
+    }
+}
+
 /// Claims as a value of the setting.
-pub fn setting_value(claims: &VerifiedClaims) -> CString {
+pub fn setting_value(claims: &impl SessionClaims) -> CString {
     CString::new(claims.json()).unwrap_or_else(|_| unreachable!("JSON text has no NUL"))
 }
