@@ -1,9 +1,12 @@
 //! The statements of the documents, word for word, in the order in which a reader comes upon them.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pg_test::documents::Page;
+use pg_test::documents::{Page, repository};
 use pg_test::tls::encrypt;
 use pg_test::{Alg, Cluster, Credentials, RawClient, SigningKey, claims, jwks, pg_error};
 use postgres::Client;
@@ -115,6 +118,50 @@ fn the_start_the_tenants_and_the_roles_work_and_can_be_removed() {
     }
     let left = cluster.connect("app", "app").query("SELECT * FROM note", &[]).expect("still under RLS");
     assert!(left.is_empty(), "rows are shown without their policies");
+}
+
+/// Runs these commands as the superuser `postgres` of a server, in the repository; the error is what they said.
+fn run_commands(cluster: &Cluster, folder: &Path, commands: &str) -> Result<String, String> {
+    let psql = cluster.program("psql");
+    let programs = Path::new(psql.get_program()).parent().expect("a folder").display().to_string();
+    let output = Command::new("sh")
+        .args(["-euc", &commands.replace("sudo -u postgres ", "")])
+        .current_dir(repository())
+        .env("PATH", format!("{programs}:{}", std::env::var("PATH").expect("PATH")))
+        .envs([("PGHOST", cluster.host()), ("PGPORT", &cluster.port().to_string()), ("PGUSER", "postgres")])
+        .env("FIRST_TOKEN_FOLDER", folder)
+        .output()
+        .expect("sh");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(said(&output.stdout)),
+        false => Err(said(&output.stderr)),
+    }
+}
+
+#[test]
+fn four_commands_show_rows_without_an_identity_provider() {
+    let cluster = Cluster::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path().join("first_token");
+    let [commands] = &blocks("README.md", "Without an identity provider at hand", "sh")[..] else {
+        panic!("one block")
+    };
+    let said = run_commands(&cluster, &folder, commands).expect("the commands");
+    let rows = said.rsplit("jwt_session_init").next().expect("what the last command said");
+    assert!(rows.contains("(2 rows)") && rows.contains("water the plants") && !rows.contains("call Alice"), "{said}");
+    // The key stays, so a token of another user is of the same issuer.
+    let of_bob = "psql -d first_token -tA -v token=\"$(sh rls_examples/first_token.sh bob)\" <<'SQL'
+SELECT auth.jwt_session_init(:'token') IS NULL, auth.user_id();
+SQL";
+    assert_eq!(run_commands(&cluster, &folder, of_bob).expect("a token").trim(), "f|bob");
+    let key = std::fs::metadata(folder.join("key.pem")).expect("the key");
+    assert_eq!(key.permissions().mode() & 0o777, 0o600);
+    for bad in
+        ["sh rls_examples/first_token.sh", "sh rls_examples/first_token.sh 'a\"b'", "sh rls_examples/first_token.sh ''"]
+    {
+        assert!(run_commands(&cluster, &folder, bad).is_err_and(|said| said.contains("first_token.sh alice")), "{bad}");
+    }
 }
 
 fn tenants(cluster: &Cluster, key: &SigningKey, init: &str) {
