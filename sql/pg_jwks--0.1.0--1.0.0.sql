@@ -160,6 +160,255 @@ $function$;
 COMMENT ON FUNCTION auth.jwt_logout(text) IS
     'Revokes the session or user that an OpenID Connect Back-Channel Logout token names';
 
+DROP FUNCTION auth.enable_tenant_isolation(regclass, name);
+CREATE FUNCTION auth.enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id', force boolean DEFAULT true)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    -- Both as in auth.disable_tenant_isolation.
+    own_default CONSTANT text := '^\(?(public\.get_current_user_tenant_id\(\)|auth\.tenant_id\(\))\)?(::[a-z ]+)?$';
+    note CONSTANT text := 'Made by auth.enable_tenant_isolation. Before: ';
+    relation record;
+    tenant record;
+    policy record;
+    parent text;
+    current_tenant text;
+    condition text;
+    exists_already boolean;
+    others boolean;
+    revokes text;
+BEGIN
+    IF tbl IS NULL OR tenant_column IS NULL OR force IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'table, tenant column and force must not be null';
+    END IF;
+    SELECT format('%I.%I', nspname, relname) AS name, nspname AS namespace, relkind AS kind, relowner AS owner,
+           relpersistence AS persistence, relispartition AS is_partition
+      INTO relation FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = tbl;
+    IF NOT FOUND THEN
+        RAISE undefined_table USING MESSAGE = format('relation with OID %s does not exist', tbl::oid);
+    END IF;
+
+    IF relation.namespace IN ('pg_catalog', 'information_schema', 'pg_toast') THEN
+        RAISE insufficient_privilege USING MESSAGE = format('%s belongs to the system', relation.name);
+    END IF;
+    IF NOT pg_has_role(relation.owner, 'USAGE') THEN
+        RAISE insufficient_privilege USING MESSAGE = format('must be owner of table %s', relation.name),
+            HINT = format('Its owner is %I.', pg_get_userbyid(relation.owner));
+    END IF;
+    IF relation.kind NOT IN ('r', 'p') THEN
+        RAISE wrong_object_type USING MESSAGE = format('%s is not a table', relation.name),
+            DETAIL = 'Row-level security is for tables and partitioned tables only.',
+            HINT = CASE relation.kind
+                       WHEN 'v' THEN 'Isolate the tables that the view reads, and give the view the option security_invoker.'
+                       WHEN 'm' THEN 'Isolate the tables that it reads, and use a view with the option security_invoker instead.'
+                       WHEN 'f' THEN 'Isolate the table on its own server.'
+                       ELSE 'Name the table whose rows belong to tenants.'
+                   END;
+    END IF;
+    IF relation.is_partition THEN
+        SELECT format('%I.%I', nspname, relname) INTO parent
+          FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = pg_partition_root(tbl);
+        RAISE wrong_object_type USING MESSAGE = format('%s is a partition', relation.name),
+            DETAIL = format('Rows are read and written through %s, whose policies hold.', parent),
+            HINT = format('SELECT auth.enable_tenant_isolation(%L, %L);', parent, tenant_column);
+    END IF;
+    IF relation.persistence = 't' THEN
+        RAISE wrong_object_type USING MESSAGE = format('%s is a temporary table', relation.name),
+            DETAIL = 'Other sessions cannot read it.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = tbl AND deptype = 'e') THEN
+        RAISE wrong_object_type USING MESSAGE = format('%s belongs to an extension', relation.name);
+    END IF;
+
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', relation.name);
+    IF to_regclass(relation.name) IS DISTINCT FROM tbl THEN
+        RAISE serialization_failure USING MESSAGE = format('%s was renamed or dropped meanwhile', relation.name);
+    END IF;
+
+    SELECT attnum AS number, attnotnull AS not_null, coalesce(nullif(typbasetype, 0), atttypid) AS type,
+           format_type(atttypid, atttypmod) AS type_name, attidentity <> '' OR attgenerated <> '' AS is_computed,
+           coalesce(pg_get_expr(adbin, adrelid), typdefault) AS "default",
+           coalesce((SELECT NOT collisdeterministic FROM pg_collation l WHERE l.oid = attcollation), false) AS is_loose
+      INTO tenant
+      FROM pg_attribute JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+     WHERE attrelid = tbl AND attname = tenant_column AND attnum > 0 AND NOT attisdropped;
+    IF NOT FOUND THEN
+        RAISE undefined_column
+            USING MESSAGE = format('column %I of table %s does not exist', tenant_column, relation.name),
+            HINT = 'Name the column that holds the tenant as the second argument.';
+    END IF;
+    current_tenant := CASE
+        WHEN tenant.type = 'uuid'::regtype THEN 'public.get_current_user_tenant_id()'
+        WHEN tenant.type IN ('text'::regtype, 'varchar'::regtype) THEN 'auth.tenant_id()'
+        WHEN tenant.type IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
+            THEN format('auth.tenant_id()::%s', format_type(tenant.type, NULL))
+    END;
+    IF current_tenant IS NULL THEN
+        RAISE datatype_mismatch
+            USING MESSAGE = format('column %I of table %s has type %s', tenant_column, relation.name, tenant.type_name),
+            DETAIL = 'A tenant is a uuid, text, varchar, smallint, integer or bigint.';
+    END IF;
+    IF tenant.is_loose THEN
+        RAISE feature_not_supported
+            USING MESSAGE = format('column %I of table %s has a nondeterministic collation', tenant_column, relation.name),
+            DETAIL = 'Tenants whose names are not the same could compare as equal.';
+    END IF;
+
+    SELECT polpermissive AS permissive, substring(description, '^' || replace(note, '.', '\.') || '(\{.*\})$')::jsonb AS before,
+           EXISTS (SELECT FROM pg_depend
+                    WHERE classid = 'pg_policy'::regclass AND objid = p.oid
+                      AND refclassid = 'pg_class'::regclass AND refobjid = tbl AND refobjsubid = tenant.number) AS same_column
+      INTO policy
+      FROM pg_policy p LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_policy'::regclass
+     WHERE polrelid = tbl AND polname = 'tenant_isolation';
+    exists_already := FOUND;
+    IF exists_already AND policy.before IS NULL THEN
+        RAISE duplicate_object USING MESSAGE = format('table %s has another policy tenant_isolation', relation.name),
+            DETAIL = 'Its comment is not one of auth.enable_tenant_isolation.',
+            HINT = format('ALTER POLICY tenant_isolation ON %s RENAME TO other_name;', relation.name);
+    ELSIF exists_already AND NOT policy.same_column THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('table %s is isolated by another column', relation.name),
+            HINT = format('SELECT auth.disable_tenant_isolation(%L);', relation.name);
+    END IF;
+
+    -- Permissive policies are alternatives. Beside one, only a restrictive policy isolates; without one, a restrictive
+    -- policy shows nobody anything.
+    others := EXISTS (SELECT FROM pg_policy WHERE polrelid = tbl AND polpermissive AND polname <> 'tenant_isolation');
+    condition := format('TO PUBLIC USING (%1$I = (SELECT %2$s)) WITH CHECK (%1$I = (SELECT %2$s))', tenant_column, current_tenant);
+    IF exists_already AND policy.permissive <> others THEN
+        EXECUTE format('ALTER POLICY tenant_isolation ON %s %s', relation.name, condition);
+    ELSE
+        IF exists_already THEN
+            EXECUTE format('DROP POLICY tenant_isolation ON %s', relation.name);
+        ELSE
+            SELECT jsonb_build_object('row security', relrowsecurity, 'forced', relforcerowsecurity,
+                                      'default', tenant."default" IS NOT NULL OR tenant.is_computed) AS before
+              INTO policy FROM pg_class WHERE oid = tbl;
+            IF NOT (policy.before -> 'default')::boolean THEN
+                EXECUTE format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', relation.name, tenant_column, current_tenant);
+            END IF;
+        END IF;
+        EXECUTE format('CREATE POLICY tenant_isolation ON %s AS %s %s', relation.name,
+                       CASE WHEN others THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, condition);
+        EXECUTE format('COMMENT ON POLICY tenant_isolation ON %s IS %L', relation.name, note || policy.before);
+        IF others THEN
+            RAISE NOTICE USING
+                MESSAGE = format('table %s has permissive policies, which still say who sees what within a tenant', relation.name);
+        END IF;
+    END IF;
+    EXECUTE format('ALTER TABLE ONLY %s ENABLE ROW LEVEL SECURITY', relation.name);
+    EXECUTE format('ALTER TABLE ONLY %s %s ROW LEVEL SECURITY', relation.name, CASE WHEN force THEN 'FORCE' ELSE 'NO FORCE' END);
+
+    IF force AND EXISTS (SELECT FROM pg_roles WHERE oid = relation.owner AND rolcanlogin AND NOT rolsuper AND NOT rolbypassrls) THEN
+        RAISE NOTICE USING
+            MESSAGE = format('table %s shows its owner %I no rows without a tenant either', relation.name, pg_get_userbyid(relation.owner)),
+            DETAIL = 'Migrations and jobs of the owner would change no rows, and not be told.',
+            HINT = format('Run them as a role with BYPASSRLS, or SELECT auth.enable_tenant_isolation(%L, %L, force => false);',
+                          relation.name, tenant_column);
+    END IF;
+    IF NOT tenant.is_computed AND tenant."default" !~ own_default THEN
+        RAISE NOTICE USING
+            MESSAGE = format('column %I of table %s keeps its default %s', tenant_column, relation.name, tenant."default"),
+            HINT = format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s;', relation.name, tenant_column, current_tenant);
+    END IF;
+    IF NOT tenant.not_null THEN
+        RAISE NOTICE USING
+            MESSAGE = format('column %I of table %s may be null, and nobody sees rows without tenant', tenant_column, relation.name),
+            HINT = format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', relation.name, tenant_column);
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_index
+                    WHERE indrelid = tbl AND indkey[0] = tenant.number AND indpred IS NULL AND indisvalid) THEN
+        RAISE NOTICE USING MESSAGE = format('table %s has no index that begins with column %I', relation.name, tenant_column),
+            HINT = format('CREATE INDEX ON %s (%I);', relation.name, tenant_column);
+    END IF;
+    SELECT string_agg(DISTINCT format('REVOKE ALL ON %I.%I FROM %s;', nspname, relname,
+                                      CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), ' ')
+      INTO revokes
+      FROM pg_partition_tree(tbl) p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = relnamespace,
+           aclexplode(relacl) WHERE c.oid <> tbl AND grantee <> relowner;
+    IF revokes IS NOT NULL THEN
+        RAISE NOTICE USING MESSAGE = format('policies of table %s do not hold for who reads its partitions directly', relation.name),
+            HINT = revokes;
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name, boolean) IS
+    'Enables row-level security, for the owner too unless force is false, with a policy that shows and accepts rows of the current tenant only, '
+    'which becomes the default of the column. The policy is restrictive where the table has permissive ones, which '
+    'would otherwise let rows of other tenants through; after adding one, call this again, as auth.rls_lint says. Idempotent';
+
+DROP FUNCTION auth.disable_tenant_isolation(regclass);
+CREATE FUNCTION auth.disable_tenant_isolation(tbl regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    -- Both as in auth.enable_tenant_isolation.
+    own_default CONSTANT text := '^\(?(public\.get_current_user_tenant_id\(\)|auth\.tenant_id\(\))\)?(::[a-z ]+)?$';
+    note CONSTANT text := 'Made by auth.enable_tenant_isolation. Before: ';
+    relation record;
+    policy record;
+    tenant_column name;
+BEGIN
+    IF tbl IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'table must not be null';
+    END IF;
+    SELECT format('%I.%I', nspname, relname) AS name, relowner AS owner
+      INTO relation FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = tbl;
+    IF NOT FOUND THEN
+        RAISE undefined_table USING MESSAGE = format('relation with OID %s does not exist', tbl::oid);
+    END IF;
+    IF NOT pg_has_role(relation.owner, 'USAGE') THEN
+        RAISE insufficient_privilege USING MESSAGE = format('must be owner of table %s', relation.name),
+            HINT = format('Its owner is %I.', pg_get_userbyid(relation.owner));
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = tbl AND polname = 'tenant_isolation') THEN
+        RAISE NOTICE USING MESSAGE = format('tenant isolation is not enabled for %s', relation.name);
+        RETURN;
+    END IF;
+
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', relation.name);
+    IF to_regclass(relation.name) IS DISTINCT FROM tbl THEN
+        RAISE serialization_failure USING MESSAGE = format('%s was renamed or dropped meanwhile', relation.name);
+    END IF;
+    SELECT p.oid, substring(description, '^' || replace(note, '.', '\.') || '(\{.*\})$')::jsonb AS before
+      INTO policy
+      FROM pg_policy p LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_policy'::regclass
+     WHERE polrelid = tbl AND polname = 'tenant_isolation';
+    IF policy.before IS NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('what table %s was before tenant isolation is not known', relation.name),
+            DETAIL = 'The comment of policy tenant_isolation is not one of auth.enable_tenant_isolation.',
+            HINT = format('DROP POLICY tenant_isolation ON %s;', relation.name);
+    END IF;
+
+    -- A default that somebody else has set meanwhile stays.
+    IF NOT (policy.before -> 'default')::boolean THEN
+        FOR tenant_column IN
+            SELECT attname
+              FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+                   JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+             WHERE classid = 'pg_policy'::regclass AND objid = policy.oid
+               AND refclassid = 'pg_class'::regclass AND refobjid = tbl AND pg_get_expr(adbin, adrelid) ~ own_default
+        LOOP
+            EXECUTE format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', relation.name, tenant_column);
+        END LOOP;
+    END IF;
+    EXECUTE format('DROP POLICY tenant_isolation ON %s', relation.name);
+    EXECUTE format('ALTER TABLE ONLY %s %s ROW LEVEL SECURITY', relation.name,
+                   CASE WHEN (policy.before -> 'forced')::boolean THEN 'FORCE' ELSE 'NO FORCE' END);
+    IF NOT (policy.before -> 'row security')::boolean THEN
+        EXECUTE format('ALTER TABLE ONLY %s DISABLE ROW LEVEL SECURITY', relation.name);
+        IF EXISTS (SELECT FROM pg_policy WHERE polrelid = tbl) THEN
+            RAISE WARNING USING MESSAGE = format('policies of table %s have no effect', relation.name),
+                DETAIL = 'Row-level security was off before tenant isolation was enabled, and is off again.',
+                HINT = format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', relation.name);
+        END IF;
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION auth.disable_tenant_isolation(regclass) IS
+    'Makes the table what it was before auth.enable_tenant_isolation: row-level security, its force, the column''s default';
+
 -- What is unsafe or slow in this database's row-level security. Each rule is one common table expression.
 
 DROP FUNCTION auth.rls_lint();

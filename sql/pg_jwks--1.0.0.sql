@@ -275,7 +275,8 @@ COMMENT ON FUNCTION public.get_current_user_tenant_id() IS 'The current tenant a
 -- Tenant isolation of a table in one statement. What the table was before is in the comment of the policy, which follows
 -- renames, dumps and upgrades, and which only those can change whom the table belongs to.
 
-CREATE FUNCTION auth.enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id') RETURNS void
+CREATE FUNCTION auth.enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id', force boolean DEFAULT true)
+    RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     -- Both as in auth.disable_tenant_isolation.
@@ -291,8 +292,8 @@ DECLARE
     others boolean;
     revokes text;
 BEGIN
-    IF tbl IS NULL OR tenant_column IS NULL THEN
-        RAISE null_value_not_allowed USING MESSAGE = 'table and tenant column must not be null';
+    IF tbl IS NULL OR tenant_column IS NULL OR force IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'table, tenant column and force must not be null';
     END IF;
     SELECT format('%I.%I', nspname, relname) AS name, nspname AS namespace, relkind AS kind, relowner AS owner,
            relpersistence AS persistence, relispartition AS is_partition
@@ -411,8 +412,15 @@ BEGIN
         END IF;
     END IF;
     EXECUTE format('ALTER TABLE ONLY %s ENABLE ROW LEVEL SECURITY', relation.name);
-    EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation.name);
+    EXECUTE format('ALTER TABLE ONLY %s %s ROW LEVEL SECURITY', relation.name, CASE WHEN force THEN 'FORCE' ELSE 'NO FORCE' END);
 
+    IF force AND EXISTS (SELECT FROM pg_roles WHERE oid = relation.owner AND rolcanlogin AND NOT rolsuper AND NOT rolbypassrls) THEN
+        RAISE NOTICE USING
+            MESSAGE = format('table %s shows its owner %I no rows without a tenant either', relation.name, pg_get_userbyid(relation.owner)),
+            DETAIL = 'Migrations and jobs of the owner would change no rows, and not be told.',
+            HINT = format('Run them as a role with BYPASSRLS, or SELECT auth.enable_tenant_isolation(%L, %L, force => false);',
+                          relation.name, tenant_column);
+    END IF;
     IF NOT tenant.is_computed AND tenant."default" !~ own_default THEN
         RAISE NOTICE USING
             MESSAGE = format('column %I of table %s keeps its default %s', tenant_column, relation.name, tenant."default"),
@@ -439,8 +447,8 @@ BEGIN
     END IF;
 END
 $function$;
-COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name) IS
-    'Enables and forces row-level security with a policy that shows and accepts rows of the current tenant only, '
+COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name, boolean) IS
+    'Enables row-level security, for the owner too unless force is false, with a policy that shows and accepts rows of the current tenant only, '
     'which becomes the default of the column. The policy is restrictive where the table has permissive ones, which '
     'would otherwise let rows of other tenants through; after adding one, call this again, as auth.rls_lint says. Idempotent';
 
@@ -499,9 +507,8 @@ BEGIN
         END LOOP;
     END IF;
     EXECUTE format('DROP POLICY tenant_isolation ON %s', relation.name);
-    IF NOT (policy.before -> 'forced')::boolean THEN
-        EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation.name);
-    END IF;
+    EXECUTE format('ALTER TABLE ONLY %s %s ROW LEVEL SECURITY', relation.name,
+                   CASE WHEN (policy.before -> 'forced')::boolean THEN 'FORCE' ELSE 'NO FORCE' END);
     IF NOT (policy.before -> 'row security')::boolean THEN
         EXECUTE format('ALTER TABLE ONLY %s DISABLE ROW LEVEL SECURITY', relation.name);
         IF EXISTS (SELECT FROM pg_policy WHERE polrelid = tbl) THEN

@@ -4,6 +4,7 @@ mod clean;
 mod dump;
 mod lint;
 mod notices;
+mod owners;
 mod refusals;
 mod server;
 mod tenants;

@@ -57,9 +57,12 @@ fn only_ordinary_and_partitioned_tables_of_users_are_isolated() {
             None => assert_eq!(is_hint, None, "{table}"),
         }
     }
-    for call in
-        ["enable_tenant_isolation(NULL)", "enable_tenant_isolation('t', NULL)", "disable_tenant_isolation(NULL)"]
-    {
+    for call in [
+        "enable_tenant_isolation(NULL)",
+        "enable_tenant_isolation('t', NULL)",
+        "enable_tenant_isolation('t', force => NULL)",
+        "disable_tenant_isolation(NULL)",
+    ] {
         assert_eq!(session.refused(&format!("SELECT auth.{call}")).sqlstate, "22004", "{call}");
     }
     assert_eq!(session.refused("SELECT auth.disable_tenant_isolation(4000000000)").sqlstate, "42P01");

@@ -64,7 +64,7 @@ const FUNCTIONS: [Function; 28] = [
 /// own and the rights of its caller.
 const SQL_FUNCTIONS: [&str; 3] = [
     "disable_tenant_isolation(tbl regclass) void plpgsql v u",
-    "enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id'::name) void plpgsql v u",
+    "enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id'::name, force boolean DEFAULT true) void plpgsql v u",
     "rls_lint(OUT severity text, OUT object text, OUT problem text, OUT fix text) SETOF record sql s r",
 ];
 
