@@ -109,6 +109,7 @@ fn each_reason_is_given_where_it_alone_applies() {
         Reason::ServiceIssuerNotConfigured,
         Reason::LoginNameMissing,
         Reason::Revoked,
+        Reason::AssumptionRevoked,
         Reason::LogoutRepeated,
         Reason::RoleNotAccepted,
         Reason::RoleReserved,
