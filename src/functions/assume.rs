@@ -37,7 +37,7 @@ fn assume_identity(claims: Option<AnyElement>, is_local: Option<bool>, fcinfo: p
     let Some(provider) = settings.provider_of(&claims) else {
         raise_not_accepted("Claim \"iss\" is not that of a trusted issuer.".into())
     };
-    if claims.at(&provider.user_claim).is_some() && provider.user(&claims).is_none() {
+    if provider.misnames_user(&claims) {
         raise_not_accepted("The claim that names the user is neither a string nor a whole number.".into());
     }
     if let Err(rejection) = role.set(&claims, provider, &settings, is_local) {

@@ -49,10 +49,13 @@ pub struct Validators {
 
 /// Fetches keys. The error is a full sentence.
 pub fn fetch(source: &KeySource, validators: &Validators) -> Result<Outcome, String> {
-    let over_http = |url: &str| Session {
-        source,
-        deadline: Instant::now() + source.network.fetch_timeout,
-        bearer: source.token_file.as_ref().map(|file| Bearer { file, origin: http::origin(url) }),
+    let over_http = |url: &str| -> Result<Session, String> {
+        let bearer = source.token_file.as_ref().map(|file| Bearer { file, origin: http::origin(url) });
+        Ok(Session {
+            source,
+            http: Http::new(&source.network, url, Instant::now() + source.network.fetch_timeout)?,
+            bearer,
+        })
     };
     match &source.location {
         Location::File(path) => {
@@ -63,12 +66,15 @@ pub fn fetch(source: &KeySource, validators: &Validators) -> Result<Outcome, Str
             }
             Ok(Outcome::Fetched(Fetched { keys, document, max_age: None, validators: Validators::default() }))
         }
-        Location::Url(url) => over_http(url).keys(url, validators),
+        Location::Url(url) => over_http(url)?.keys(url, validators),
         Location::Discovery(issuer) => {
-            let session = over_http(issuer);
+            let mut session = over_http(issuer)?;
             let url = discovery::jwks_uri(&session.discovered(issuer)?, issuer)?;
             if url.starts_with("http:") && !source.network.allow_insecure_http {
                 return Err(format!("The discovery document names \"{url}\", which is without TLS."));
+            }
+            if url.starts_with("https:") && !issuer.starts_with("https:") {
+                session.http = Http::new(&source.network, &url, session.http.deadline())?;
             }
             session.keys(&url, validators)
         }
@@ -78,24 +84,26 @@ pub fn fetch(source: &KeySource, validators: &Validators) -> Result<Outcome, Str
 /// The requests of one fetch.
 struct Session<'s> {
     source: &'s KeySource,
-    deadline: Instant,
+    http: Http,
     bearer: Option<Bearer<'s>>,
 }
 
 impl Session<'_> {
     fn get(&self, url: &str, etag: Option<&str>) -> Result<Answer, String> {
-        Http::new(&self.source.network, url, self.deadline)?.get(url, etag, self.bearer.as_ref())
+        self.http.get(url, &self.source.network, etag, self.bearer.as_ref())
     }
 
     /// The discovery document of OpenID Connect or, if there is none, that of RFC 8414.
     fn discovered(&self, issuer: &str) -> Result<Vec<u8>, String> {
         let mut missing = Vec::new();
-        let [before, behind] = metadata_urls(issuer);
-        for url in [document_url(issuer), before, behind] {
+        let mut urls = vec![document_url(issuer)];
+        urls.extend(metadata_urls(issuer));
+        urls.dedup();
+        for url in urls {
             match self.get(&url, None)? {
                 Answer::Document { body, .. } => return unzipped(body, &format!("What GET {url} answered")),
-                Answer::Missing(problem) if !missing.contains(&problem) => missing.push(problem),
-                Answer::Missing(_) | Answer::Unchanged(_) => {}
+                Answer::Missing(problem) => missing.push(problem),
+                Answer::Unchanged(_) => unreachable!("there was no condition"),
             }
         }
         Err(format!("There is no discovery document: {}.", missing.join(", ")))

@@ -35,6 +35,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Whole seconds since the Unix epoch, rounded down: a `NumericDate` (RFC 7519 §2).
+    pub const fn whole_seconds(self) -> i64 {
+        self.0.div_euclid(MICROS_PER_SECOND)
+    }
+
     /// The time from `earlier` to this moment; negative if `earlier` is later.
     pub const fn since(self, earlier: Timestamp) -> Span {
         Span(self.0.saturating_sub(earlier.0))
@@ -104,13 +109,6 @@ impl Span {
     pub fn whole(self, other: Self) -> u32 {
         let times = self.0.max(0).checked_div(other.0).unwrap_or(i64::MAX);
         u32::try_from(times).unwrap_or(u32::MAX)
-    }
-}
-
-impl Timestamp {
-    /// Whole seconds since 1970, rounded down: a NumericDate (RFC 7519 §2).
-    pub const fn whole_seconds(self) -> i64 {
-        self.micros().div_euclid(MICROS_PER_SECOND)
     }
 }
 

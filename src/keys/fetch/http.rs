@@ -48,45 +48,51 @@ pub fn origin(url: &str) -> String {
 /// The cryptography of TLS, made once: it is the same for every fetch.
 static CRYPTO: Lazy<Arc<CryptoProvider>> = Lazy::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
-/// How to reach one URL.
+/// What the requests of one fetch have in common.
 pub struct Http {
     agent: ureq::Agent,
     deadline: Instant,
-    /// After the URL in a sentence: the proxy, if there is one.
-    through: String,
 }
 
 impl Http {
-    /// For `url`, and until then: without TLS no trust roots are read. The error is a full sentence.
+    /// For `url`, and others of its scheme, until then: without TLS no trust roots are read. The error is a full sentence.
     pub fn new(network: &Network, url: &str, deadline: Instant) -> Result<Self, String> {
         let roots = if url.starts_with("https:") { all_trust_roots(network)? } else { Vec::new() };
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(CRYPTO.clone())
             .root_certs(RootCerts::new_with_certs(&roots))
             .build();
-        let proxy = proxy(url, network.http_proxy.as_deref())?;
-        let through = proxy
-            .as_ref()
-            .map(|proxy| format!(" through proxy \"{}:{}\"", proxy.host(), proxy.port()))
-            .unwrap_or_default();
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .https_only(!network.allow_insecure_http)
             // A redirect could lead the server to hosts that nobody configured.
             .max_redirects(0)
             .http_status_as_error(false)
-            .proxy(proxy)
+            .proxy(None)
             .timeout_connect(Some(network.connect_timeout))
             .user_agent(concat!("pg_jwks/", env!("CARGO_PKG_VERSION")))
             // Some issuers serve keys as the first type only (RFC 7517 §8.5.2), and answer 406 to who does not ask for it.
             .accept("application/jwk-set+json, application/json, */*;q=0.5")
             .build();
-        Ok(Self { agent: config.into(), deadline, through })
+        Ok(Self { agent: config.into(), deadline })
+    }
+
+    /// Until when its requests may last.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Asks for a document, unless it is still the one of this entity tag. The error is a full sentence.
-    pub fn get(&self, url: &str, etag: Option<&str>, bearer: Option<&Bearer>) -> Result<Answer, String> {
-        let what = format!("GET {url}{}", self.through);
+    pub fn get(
+        &self,
+        url: &str,
+        network: &Network,
+        etag: Option<&str>,
+        bearer: Option<&Bearer>,
+    ) -> Result<Answer, String> {
+        let proxy = proxy(url, network.http_proxy.as_deref())?;
+        let through = proxy.as_ref().map(|proxy| format!(" through proxy \"{}:{}\"", proxy.host(), proxy.port()));
+        let what = format!("GET {url}{}", through.unwrap_or_default());
         let problem = |error| problem(&what, error);
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -100,7 +106,7 @@ impl Http {
         if let Some(bearer) = shown_to {
             request = request.header("authorization", format!("Bearer {}", token(bearer.file)?));
         }
-        let mut answer = request.config().timeout_global(Some(left)).build().call().map_err(problem)?;
+        let mut answer = request.config().proxy(proxy).timeout_global(Some(left)).build().call().map_err(problem)?;
         let status = answer.status();
         let max_age = freshness(answer.headers());
         match status {

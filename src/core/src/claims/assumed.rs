@@ -34,23 +34,22 @@ impl AssumedClaims {
         if let (None, Some(issuer)) = (stated.claim("iss"), issuer) {
             added.push(("iss", issuer.into()));
         }
-        let latest = Timestamp::from_micros((now.whole_seconds() + LONGEST.seconds()) * 1_000_000);
-        match stated.claim("exp") {
-            None => added.push(("exp", latest.whole_seconds().into())),
+        let latest = Timestamp::from_seconds(now.whole_seconds()) + LONGEST;
+        let expires = match stated.claim("exp") {
+            None => {
+                added.push(("exp", latest.whole_seconds().into()));
+                latest
+            }
             Some(exp) => match Timestamp::from_numeric_date(exp) {
-                Some(exp) if now < exp && exp <= latest => {}
+                Some(exp) if now < exp && exp <= latest => exp,
                 Some(exp) if exp > latest => return Err(format!("Claim \"exp\" is more than {LONGEST} ahead.")),
                 Some(_) => return Err("Claim \"exp\" is past.".into()),
                 None => return Err("Claim \"exp\" is not a number of seconds since 1970.".into()),
             },
-        }
+        };
         // Numbers stay as they were written.
         let json = ascii_escaped(&with_members(json, &added));
-        let Some((claims, expires)) =
-            ClaimSet::parse(&json).and_then(|claims| Some((claims.clone(), claims.expires()?)))
-        else {
-            unreachable!("an object with a time")
-        };
+        let Some(claims) = ClaimSet::parse(&json) else { unreachable!("an object with more members") };
         Ok(Self { claims, json, expires })
     }
 

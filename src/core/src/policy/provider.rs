@@ -55,6 +55,11 @@ impl Provider {
         claims.identifier_at(&self.user_claim)
     }
 
+    /// Whether the claim that names the user is there, and is no name: that must not pass for nobody's.
+    pub fn misnames_user(&self, claims: &ClaimSet) -> bool {
+        claims.at(&self.user_claim).is_some() && self.user(claims).is_none()
+    }
+
     /// The claim that says who logs in.
     pub fn authn_claim(&self) -> &ClaimPath {
         self.authn_claim.as_ref().unwrap_or(&self.user_claim)

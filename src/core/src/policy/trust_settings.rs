@@ -55,6 +55,7 @@ impl TrustSettings<'_> {
         max_token_age: None,
         max_token_lifetime: None,
     };
+
     /// The issuer of this name with these keys, and else what the settings say. The error is a full sentence.
     pub fn provider(&self, issuer: IssuerName, source: Source) -> Result<Provider, String> {
         Ok(Provider {

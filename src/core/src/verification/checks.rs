@@ -96,9 +96,9 @@ fn check_registered(claims: &ClaimSet) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The claim that names the user, if it is there: what is no name must not pass for nobody's.
+/// The claim that names the user, if it is there.
 fn check_user(claims: &ClaimSet, provider: &Provider) -> Result<(), Rejection> {
-    if claims.at(&provider.user_claim).is_none() || provider.user(claims).is_some() {
+    if !provider.misnames_user(claims) {
         return Ok(());
     }
     let kinds = "neither a string with at least one character nor a whole number of at most 64 bits";
