@@ -200,14 +200,7 @@ impl SigningKey {
             Private::Secret(_) => panic!("an HMAC key has no public half"),
         }
         .expect("SubjectPublicKeyInfo");
-        let body = STANDARD.encode(der.as_ref());
-        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
-        for start in (0..body.len()).step_by(64) {
-            pem.push_str(&body[start..body.len().min(start + 64)]);
-            pem.push('\n');
-        }
-        pem.push_str("-----END PUBLIC KEY-----\n");
-        pem
+        pem("PUBLIC KEY", der.as_ref())
     }
 
     /// A certificate of an RSA key, as DER.
@@ -262,6 +255,18 @@ impl SigningKey {
 
 fn ec(alg: &'static signature::EcdsaSigningAlgorithm) -> Private {
     Private::Ec(EcdsaKeyPair::generate(alg).expect("EC key"))
+}
+
+/// A block of PEM (RFC 7468) with this label.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut pem = format!("-----BEGIN {label}-----\n");
+    for start in (0..body.len()).step_by(64) {
+        pem.push_str(&body[start..body.len().min(start + 64)]);
+        pem.push('\n');
+    }
+    pem.push_str(&format!("-----END {label}-----\n"));
+    pem
 }
 
 /// Without padding (RFC 7515 §2).

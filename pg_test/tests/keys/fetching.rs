@@ -14,7 +14,8 @@ use serde_json::json;
 
 use crate::odd_servers::OddServer;
 
-fn issuer() -> (Issuer, SigningKey) {
+/// An issuer, and the key that it publishes.
+pub fn issuer() -> (Issuer, SigningKey) {
     let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
     issuer.publish(&[&key]);
     (issuer, key)

@@ -2,13 +2,9 @@
 
 use pg_test::app::{App, NOT_PRELOADED};
 use pg_test::login::{NOTES, accepted, token, unavailable};
-use pg_test::{Alg, Cluster, Issuer, Proxy, SigningKey};
+use pg_test::{Cluster, Issuer, Proxy};
 
-fn issuer() -> (Issuer, SigningKey) {
-    let (issuer, key) = (Issuer::start(), SigningKey::generate(Alg::Es256, "k"));
-    issuer.publish(&[&key]);
-    (issuer, key)
-}
+use crate::fetching::issuer;
 
 fn host(issuer: &Issuer) -> String {
     issuer.url().replace("http://", "")

@@ -7,7 +7,7 @@ use std::path::Path;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pg_test::keys::base64url;
+use pg_test::keys::{base64url, pem};
 use pg_test::{Alg, SigningKey, now};
 use serde_json::{Map, Value, json};
 
@@ -85,15 +85,7 @@ impl Keys {
         }
         for (kid, value) in body.as_object_mut().expect("an object").iter_mut() {
             if *value == "<certificate>" {
-                let der = self.key(kid, Alg::Rs256).certificate();
-                let lines: Vec<String> = STANDARD
-                    .encode(der)
-                    .as_bytes()
-                    .chunks(64)
-                    .map(|line| String::from_utf8_lossy(line).into())
-                    .collect();
-                let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
-                *value = pem.into();
+                *value = pem("CERTIFICATE", &self.key(kid, Alg::Rs256).certificate()).into();
             }
         }
         body
