@@ -7,7 +7,7 @@
 -- them.
 -- Cost: two look-ups by primary key once a statement; the index on tenant_id finds the rows. A changed level counts at
 -- the next statement.
--- Undo: DROP SCHEMA tenant_roles CASCADE; ALTER DATABASE ... RESET pg_jwks.tenant_lookup;
+-- Undo: DROP SCHEMA tenant_roles CASCADE; ALTER DATABASE ... RESET pg_jwks.tenant_lookup; DELETE FROM auth.rls_accepted WHERE object LIKE '%tenant_roles.%';
 
 BEGIN;
 
@@ -70,6 +70,10 @@ CREATE POLICY change ON tenant_roles.document FOR UPDATE
     WITH CHECK (tenant_id = (SELECT auth.tenant_id()));
 CREATE POLICY remove ON tenant_roles.document FOR DELETE
     USING (tenant_id = (SELECT auth.tenant_id()) AND (SELECT tenant_roles.level()) >= 3);
+
+-- Whoever adds a member learns whether the user is in another tenant. That is meant, since a user is in one.
+SELECT auth.rls_accept(rule, object, 'a user is in one tenant') AS accepted
+  FROM auth.rls_lint() WHERE object = 'constraint member_pkey on table tenant_roles.member';
 
 GRANT USAGE ON SCHEMA tenant_roles TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant_roles.member, tenant_roles.document TO app;

@@ -163,7 +163,7 @@ COMMENT ON FUNCTION auth.jwt_logout(text) IS
 DROP FUNCTION auth.enable_tenant_isolation(regclass, name);
 CREATE FUNCTION auth.enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id', force boolean DEFAULT true)
     RETURNS void
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET pg_jwks.protect_isolation = off AS $function$
 DECLARE
     -- Both as in auth.disable_tenant_isolation.
     own_default CONSTANT text := '^\(?(public\.get_current_user_tenant_id\(\)|auth\.tenant_id\(\))\)?(::[a-z ]+)?$';
@@ -177,6 +177,7 @@ DECLARE
     exists_already boolean;
     others boolean;
     revokes text;
+    finding record;
 BEGIN
     IF tbl IS NULL OR tenant_column IS NULL OR force IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'table, tenant column and force must not be null';
@@ -254,7 +255,7 @@ BEGIN
             DETAIL = 'Tenants whose names are not the same could compare as equal.';
     END IF;
 
-    SELECT polpermissive AS permissive, substring(description, '^' || replace(note, '.', '\.') || '(\{.*\})$')::jsonb AS before,
+    SELECT polpermissive AS permissive, polcmd = '*' AS for_all_commands, substring(description, '^' || replace(note, '.', '\.') || '(\{.*\})$')::jsonb AS before,
            EXISTS (SELECT FROM pg_depend
                     WHERE classid = 'pg_policy'::regclass AND objid = p.oid
                       AND refclassid = 'pg_class'::regclass AND refobjid = tbl AND refobjsubid = tenant.number) AS same_column
@@ -276,7 +277,7 @@ BEGIN
     -- policy shows nobody anything.
     others := EXISTS (SELECT FROM pg_policy WHERE polrelid = tbl AND polpermissive AND polname <> 'tenant_isolation');
     condition := format('TO PUBLIC USING (%1$I = (SELECT %2$s)) WITH CHECK (%1$I = (SELECT %2$s))', tenant_column, current_tenant);
-    IF exists_already AND policy.permissive <> others THEN
+    IF exists_already AND policy.for_all_commands AND policy.permissive <> others THEN
         EXECUTE format('ALTER POLICY tenant_isolation ON %s %s', relation.name, condition);
     ELSE
         IF exists_already THEN
@@ -291,12 +292,13 @@ BEGIN
         END IF;
         EXECUTE format('CREATE POLICY tenant_isolation ON %s AS %s %s', relation.name,
                        CASE WHEN others THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, condition);
-        EXECUTE format('COMMENT ON POLICY tenant_isolation ON %s IS %L', relation.name, note || policy.before);
         IF others THEN
             RAISE NOTICE USING
                 MESSAGE = format('table %s has permissive policies, which still say who sees what within a tenant', relation.name);
         END IF;
     END IF;
+    EXECUTE format('COMMENT ON POLICY tenant_isolation ON %s IS %L', relation.name,
+                   note || (policy.before || jsonb_build_object('force', force)));
     EXECUTE format('ALTER TABLE ONLY %s ENABLE ROW LEVEL SECURITY', relation.name);
     EXECUTE format('ALTER TABLE ONLY %s %s ROW LEVEL SECURITY', relation.name, CASE WHEN force THEN 'FORCE' ELSE 'NO FORCE' END);
 
@@ -331,6 +333,9 @@ BEGIN
         RAISE NOTICE USING MESSAGE = format('policies of table %s do not hold for who reads its partitions directly', relation.name),
             HINT = revokes;
     END IF;
+    FOR finding IN SELECT * FROM auth.rls_keys(tbl) AS k WHERE k.severity = 'error' LOOP
+        RAISE NOTICE USING MESSAGE = format('%s %s', finding.object, finding.problem), HINT = finding.fix;
+    END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name, boolean) IS
@@ -340,7 +345,7 @@ COMMENT ON FUNCTION auth.enable_tenant_isolation(regclass, name, boolean) IS
 
 DROP FUNCTION auth.disable_tenant_isolation(regclass);
 CREATE FUNCTION auth.disable_tenant_isolation(tbl regclass) RETURNS void
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET pg_jwks.protect_isolation = off AS $function$
 DECLARE
     -- Both as in auth.enable_tenant_isolation.
     own_default CONSTANT text := '^\(?(public\.get_current_user_tenant_id\(\)|auth\.tenant_id\(\))\)?(::[a-z ]+)?$';
@@ -412,244 +417,541 @@ COMMENT ON FUNCTION auth.disable_tenant_isolation(regclass) IS
 -- What is unsafe or slow in this database's row-level security. Each rule is one common table expression.
 
 DROP FUNCTION auth.rls_lint();
-CREATE FUNCTION auth.rls_lint(OUT severity text, OUT object text, OUT problem text, OUT fix text) RETURNS SETOF record
+
+-- What is unsafe or slow in this database's row-level security.
+
+CREATE FUNCTION auth.rls_expression(expression pg_node_tree, OUT verdict boolean, OUT verdict_without_identity boolean,
+        OUT asks boolean, OUT settings text[], OUT claims text[], OUT once pg_node_tree) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL UNSAFE COST 1000 ROWS 1 AS 'MODULE_PATHNAME', 'rls_expression_wrapper';
+COMMENT ON FUNCTION auth.rls_expression(pg_node_tree) IS
+    'What a condition of a policy says: whether it is true or false for every row, also without identity, whether it depends on who asks, '
+    'the settings and claims that it reads, and itself with (SELECT ...) around what is needed once a statement';
+
+CREATE FUNCTION auth.rls_tenants(OUT relation oid, OUT column_name name, OUT number smallint, OUT condition text,
+        OUT is_bound boolean, OUT is_membership boolean) RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $function$
-WITH RECURSIVE
+-- The membership table and its tenant column, from a setting of the form schema.table (user_column, tenant_column).
+WITH membership AS (
+    SELECT to_regclass(substring(lookup, '^((?:"(?:[^"]|"")*"|[^"(])*)\(')) AS oid,
+           (parse_ident(substring(lookup, ',\s*("(?:[^"]|"")*"|[^\s")]+)\s*\)\s*$')))[1] AS tenant_column
+      FROM coalesce(nullif(current_setting('pg_jwks.tenant_lookup', true), ''), 'public.users (id, tenant_id)') AS lookup),
+-- The columns that policies read.
+bound AS (
+    SELECT DISTINCT refobjid AS relation, refobjsubid AS number, polname = 'tenant_isolation' AS is_isolation
+      FROM pg_depend JOIN pg_policy p ON p.oid = objid AND polrelid = refobjid
+     WHERE classid = 'pg_policy'::regclass AND refclassid = 'pg_class'::regclass AND refobjsubid > 0)
+SELECT DISTINCT ON (attrelid) attrelid, attname, attnum,
+       CASE WHEN type = 'uuid'::regtype THEN format('%I = (SELECT public.get_current_user_tenant_id())', attname)
+            WHEN type IN ('text'::regtype, 'varchar'::regtype) THEN format('%I = (SELECT auth.tenant_id())', attname)
+            WHEN type IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
+                THEN format('%I = (SELECT auth.tenant_id()::%s)', attname, format_type(type, NULL))
+       END,
+       b.relation IS NOT NULL, attrelid IS NOT DISTINCT FROM m.oid
+  FROM membership m, pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_type t ON t.oid = atttypid
+       LEFT JOIN bound b ON b.relation = attrelid AND b.number = attnum,
+       coalesce(nullif(typbasetype, 0), atttypid) AS type
+ WHERE (attname IN ('tenant_id', m.tenant_column) OR b.is_isolation) AND attnum > 0 AND NOT attisdropped
+   AND relkind IN ('r', 'p', 'f') AND relpersistence <> 't'
+ ORDER BY attrelid, b.is_isolation DESC NULLS LAST, attname <> m.tenant_column
+$function$;
+COMMENT ON FUNCTION auth.rls_tenants() IS
+    'The tenant column of each table that has one, the condition of its type''s policy, whether policies read it, and whether it is the membership table';
+
+CREATE FUNCTION auth.rls_keys(tbl regclass, OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text,
+        OUT owner oid) RETURNS SETOF record
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $function$
+WITH tables AS (
+    SELECT c.oid, format('%I.%I', nspname, relname) AS name, relowner AS owner, number, column_name, is_membership
+      FROM auth.rls_tenants() JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = relnamespace
+     WHERE is_bound AND relrowsecurity),
+-- Foreign keys between two such tables that do not compare the tenants, with the columns' names.
+foreign_keys AS (
+    SELECT f.*, t.owner, t.name AS table_name, r.name AS referred_name, r.number AS referred_number,
+           t.column_name AS tenant_column, r.column_name AS referred_tenant_column,
+           (SELECT string_agg(quote_ident(attname), ', ' ORDER BY place) FROM unnest(conkey) WITH ORDINALITY AS k (number, place)
+             JOIN pg_attribute ON attrelid = conrelid AND attnum = k.number) AS columns,
+           (SELECT string_agg(quote_ident(attname), ', ' ORDER BY place) FROM unnest(confkey) WITH ORDINALITY AS k (number, place)
+             JOIN pg_attribute ON attrelid = confrelid AND attnum = k.number) AS referred_columns
+      FROM pg_constraint f JOIN tables t ON t.oid = conrelid JOIN tables r ON r.oid = confrelid
+     WHERE contype = 'f' AND conparentid = 0 AND (tbl IS NULL OR tbl IN (conrelid, confrelid))
+       AND NOT EXISTS (SELECT FROM unnest(conkey, confkey) AS pair (from_number, to_number)
+                        WHERE from_number = t.number AND to_number = r.number))
+SELECT 'foreign_key_across_tenants', 'error', format('constraint %I on table %s', conname, table_name),
+       format('lets a tenant refer to rows of other tenants in table %s, find out which there are, and lose its own with them', referred_name),
+       CASE WHEN EXISTS (SELECT FROM pg_index
+                          WHERE indrelid = confrelid AND indisunique AND indimmediate AND indpred IS NULL AND indexprs IS NULL
+                            AND indnkeyatts = cardinality(confkey) + 1
+                            AND (indkey::int2[])[0:indnkeyatts - 1] @> (confkey || referred_number)) THEN ''
+            ELSE format('ALTER TABLE %s ADD UNIQUE (%I, %s); ', referred_name, referred_tenant_column, referred_columns) END
+           || format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %2$I FOREIGN KEY (%I, %s) REFERENCES %s (%I, %s)%s%s%s%s;',
+                     table_name, conname, tenant_column, columns, referred_name, referred_tenant_column, referred_columns,
+                     CASE confupdtype WHEN 'r' THEN ' ON UPDATE RESTRICT' WHEN 'c' THEN ' ON UPDATE CASCADE' ELSE '' END,
+                     CASE confdeltype WHEN 'r' THEN ' ON DELETE RESTRICT' WHEN 'c' THEN ' ON DELETE CASCADE'
+                                      WHEN 'n' THEN format(' ON DELETE SET NULL (%s)', columns)
+                                      WHEN 'd' THEN format(' ON DELETE SET DEFAULT (%s)', columns) ELSE '' END,
+                     CASE WHEN condeferred THEN ' DEFERRABLE INITIALLY DEFERRED' WHEN condeferrable THEN ' DEFERRABLE' ELSE '' END,
+                     CASE WHEN convalidated THEN '' ELSE ' NOT VALID' END),
+       owner
+  FROM foreign_keys
+UNION ALL
+-- Keys that nobody chooses reveal nothing: random ones, and those that count. Those that a foreign key needs stay.
+SELECT 'unique_across_tenants', 'notice',
+       CASE WHEN conname IS NULL THEN format('index %s', index_name) ELSE format('constraint %I on table %s', conname, t.name) END,
+       'lets a tenant find out which values others have',
+       CASE WHEN conname IS NULL
+            THEN format('DROP INDEX %s; %s;', index_name, regexp_replace(pg_get_indexdef(indexrelid), ' USING btree \(',
+                                                                         format(' USING btree (%I, ', column_name)))
+            ELSE format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %2$I %s;', t.name, conname,
+                        regexp_replace(pg_get_constraintdef(u.oid), '\(', format('(%I, ', column_name))) END,
+       t.owner
+  FROM tables t JOIN pg_index ON indrelid = t.oid
+       LEFT JOIN pg_constraint u ON u.conindid = indexrelid AND u.contype IN ('p', 'u'),
+       LATERAL (SELECT format('%I.%I', nspname, relname) AS index_name, relispartition
+                  FROM pg_class i JOIN pg_namespace n ON n.oid = relnamespace WHERE i.oid = indexrelid) AS i
+ WHERE (tbl IS NULL OR tbl = t.oid) AND indisunique AND NOT relispartition AND NOT is_membership
+   AND t.number <> ALL ((indkey::int2[])[0:indnkeyatts - 1])
+   AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = indexrelid)
+   AND NOT EXISTS (SELECT FROM pg_attribute a LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+                    WHERE attrelid = t.oid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1])
+                      AND (atttypid = 'uuid'::regtype OR attidentity <> '' OR pg_get_expr(adbin, adrelid) LIKE 'nextval(%'))
+$function$;
+COMMENT ON FUNCTION auth.rls_keys(regclass) IS 'What auth.rls_lint() reports of the keys of one table, or of all';
+
+-- Each rule is one common table expression of its name.
+
+CREATE FUNCTION auth.rls_findings(OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT owner oid)
+    RETURNS SETOF record LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+WITH
 -- This extension and its functions.
 extension AS (SELECT oid, extowner, extnamespace FROM pg_extension WHERE extname = 'pg_jwks'),
 members AS (
     SELECT objid AS oid FROM pg_depend
      WHERE classid = 'pg_proc'::regclass AND deptype = 'e' AND refclassid = 'pg_extension'::regclass
        AND refobjid = (SELECT oid FROM extension)),
+of_extensions AS (SELECT classid, objid AS oid FROM pg_depend WHERE deptype = 'e'),
+-- Roles that policies do not bind, or that are meant to see all rows.
+meant AS (SELECT regexp_split_to_table(trim(current_setting('pg_jwks.bypass_roles', true)), '\s*,\s*') AS rolname),
+unbound AS (SELECT oid FROM pg_roles WHERE rolsuper OR rolbypassrls OR rolname IN (SELECT rolname FROM meant)),
 -- Tables and views of users.
 relations AS (
-    SELECT c.oid, format('%I.%I', nspname, relname) AS name, relkind AS kind, relowner AS owner, relispartition AS is_partition,
+    SELECT c.oid, format('%I.%I', nspname, relname) AS name, relname, relkind AS kind, relowner AS owner, relispartition AS is_partition,
            relrowsecurity AS has_rls, relforcerowsecurity AS forced, relacl AS acl, reloptions AS options
       FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-     WHERE relkind IN ('r', 'p', 'v', 'm') AND relpersistence <> 't'
+     WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relpersistence <> 't'
        AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')),
--- What takes from everybody but the owner what was granted on a relation.
+       AND NOT EXISTS (SELECT FROM of_extensions e WHERE classid = 'pg_class'::regclass AND e.oid = c.oid)),
+-- What is granted on relations, or on their columns, to others than the owner.
+privileges AS (
+    SELECT r.oid, p.grantee, p.privilege_type AS privilege,
+           CASE p.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(p.grantee)) END AS grantee_name
+      FROM relations r, aclexplode(r.acl) AS p WHERE p.grantee <> r.owner
+    UNION
+    SELECT r.oid, p.grantee, p.privilege_type, CASE p.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(p.grantee)) END
+      FROM relations r JOIN pg_attribute ON attrelid = r.oid AND NOT attisdropped, aclexplode(attacl) AS p WHERE p.grantee <> r.owner),
+-- What takes all of it from them.
 grants AS (
-    SELECT r.oid, string_agg(DISTINCT format('REVOKE ALL ON %s FROM %s;', r.name,
-               CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), ' ') AS revokes
-      FROM relations r, LATERAL (
-               SELECT grantee FROM aclexplode(r.acl)
-               UNION SELECT grantee FROM pg_attribute, aclexplode(attacl) WHERE attrelid = r.oid AND NOT attisdropped) AS privilege
-     WHERE grantee <> r.owner
-     GROUP BY r.oid),
--- The membership table and its tenant column, from a setting of the form schema.table (user_column, tenant_column).
-membership AS (
-    SELECT to_regclass(substring(lookup, '^((?:"(?:[^"]|"")*"|[^"(])*)\(')) AS oid,
-           (parse_ident(substring(lookup, ',\s*("(?:[^"]|"")*"|[^\s")]+)\s*\)\s*$')))[1] AS tenant_column
-      FROM coalesce(nullif(current_setting('pg_jwks.tenant_lookup', true), ''), 'public.users (id, tenant_id)') AS lookup),
--- The tenant column of each table that has one, and the current tenant in its type.
-tenants AS (
-    SELECT DISTINCT ON (r.oid) r.oid, attname AS column_name, attnum AS number,
-           CASE WHEN type = 'uuid'::regtype THEN format('%I = (SELECT public.get_current_user_tenant_id())', attname)
-                WHEN type IN ('text'::regtype, 'varchar'::regtype) THEN format('%I = (SELECT auth.tenant_id())', attname)
-                WHEN type IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
-                    THEN format('%I = (SELECT auth.tenant_id()::%s)', attname, format_type(type, NULL))
-           END AS condition
-      FROM membership m, relations r JOIN pg_attribute a ON attrelid = r.oid JOIN pg_type t ON t.oid = atttypid,
-           coalesce(nullif(typbasetype, 0), atttypid) AS type
-     WHERE attname IN ('tenant_id', m.tenant_column) AND attnum > 0 AND NOT attisdropped AND kind IN ('r', 'p')
-     ORDER BY r.oid, attname <> m.tenant_column),
--- The policies, their expressions also without the texts of literals and quoted names, which could look like anything.
-policies AS (
-    SELECT p.oid, polname AS policy_name, polrelid AS relation, r.name AS table_name, r.has_rls, polpermissive AS permissive,
-           polcmd AS command, polroles AS roles, format('policy %I on table %s', polname, r.name) AS object, using_text, check_text,
-           regexp_replace(using_text, $$'(?:[^']|'')*'|"(?:[^"]|"")*"$$, '''''', 'g') AS using_code,
-           regexp_replace(check_text, $$'(?:[^']|'')*'|"(?:[^"]|"")*"$$, '''''', 'g') AS check_code
-      FROM pg_policy p JOIN relations r ON r.oid = polrelid,
-           LATERAL (SELECT pg_get_expr(polqual, polrelid) AS using_text, pg_get_expr(polwithcheck, polrelid) AS check_text) AS texts),
--- Whether they say anything of who asks: by a function or a subquery of users, or a role.
-identities AS (
-    SELECT oid, using_code ~ mention AS in_using, check_code ~ mention AS in_check
-      FROM policies, (VALUES ('''''\(|[a-z0-9_]\.(?:[a-z0-9_$]+|'''')\(|current_setting\('
-                              '|\m(?:CURRENT_USER|SESSION_USER|CURRENT_ROLE|SELECT)\M')) AS v (mention)),
+    SELECT oid, string_agg(DISTINCT format('REVOKE ALL ON %s FROM %s;', name, grantee_name), ' ') AS revokes
+      FROM relations JOIN privileges USING (oid) GROUP BY oid),
+tenants AS (SELECT relation AS oid, column_name, number, condition, is_bound, is_membership FROM auth.rls_tenants()),
+-- The policies, and what their conditions say.
+policies AS MATERIALIZED (
+    SELECT p.oid, polname AS policy_name, polrelid AS relation, r.name AS table_name, r.owner, r.has_rls, polpermissive AS permissive,
+           polcmd AS command, polroles AS roles, 0 = ANY (polroles) AS for_all, format('policy %I on table %s', polname, r.name) AS object,
+           format('ALTER POLICY %I ON %s', polname, r.name) AS alter,
+           pg_get_expr(polqual, polrelid) AS using_text, pg_get_expr(polwithcheck, polrelid) AS check_text,
+           pg_get_expr(u.once, polrelid) AS using_once, pg_get_expr(w.once, polrelid) AS check_once,
+           u.verdict AS using_verdict, w.verdict AS check_verdict, u.verdict_without_identity AS using_alone,
+           w.verdict_without_identity AS check_alone, coalesce(u.asks, false) AS using_asks, coalesce(w.asks, false) AS check_asks,
+           coalesce(u.settings, '{}') || coalesce(w.settings, '{}') AS settings, coalesce(u.claims, '{}') || coalesce(w.claims, '{}') AS claims
+      FROM pg_policy p JOIN relations r ON r.oid = polrelid
+           LEFT JOIN LATERAL auth.rls_expression(polqual) AS u ON true LEFT JOIN LATERAL auth.rls_expression(polwithcheck) AS w ON true),
+-- The policies of auth.enable_tenant_isolation, with what it has noted.
+isolations AS (
+    SELECT p.*, column_name,
+           CASE WHEN obj_description(p.oid, 'pg_policy') LIKE '%"force": false%' THEN ', force => false' ELSE '' END AS force
+      FROM policies p LEFT JOIN tenants t ON t.oid = relation
+     WHERE policy_name = 'tenant_isolation' AND obj_description(p.oid, 'pg_policy') LIKE 'Made by auth.enable_tenant_isolation. Before: {%}'),
+own_policies AS (SELECT * FROM policies WHERE oid NOT IN (SELECT oid FROM isolations)),
 -- Commands that a restrictive policy about the identity narrows for everybody, on each table.
 narrowed AS (
-    SELECT relation, command, in_using AS reads, coalesce(in_check, in_using) AS writes
-      FROM policies JOIN identities USING (oid) WHERE NOT permissive AND 0 = ANY (roles)),
--- What of an expression runs for each row: inner parentheses become braces, and subqueries without tables vanish.
-unwrapped AS (
-    SELECT oid, concat_ws(' ', using_code, check_code) AS code FROM policies
-    UNION ALL
-    SELECT oid, regexp_replace(regexp_replace(code, '\(\s*SELECT (?:(?!\mFROM\M)[^()])*\)', '', 'g'),
-                               '\((?!\s*SELECT (?:(?!\mFROM\M)[^()])*\))([^()]*)\)', '{\1}', 'g')
-      FROM unwrapped WHERE code ~ '\([^()]*\)'),
+    SELECT relation, command, using_asks AND using_alone IS NOT TRUE AS reads,
+           CASE WHEN check_text IS NULL THEN using_asks AND using_alone IS NOT TRUE ELSE check_asks AND check_alone IS NOT TRUE END AS writes
+      FROM policies WHERE NOT permissive AND for_all),
 -- Settings that policies read, and that everybody can change; those of pg_jwks are safe where the library is preloaded.
+safe_settings AS (
+    SELECT lower(name) AS name FROM pg_settings WHERE context NOT IN ('user', 'backend') AND name NOT LIKE 'pg\_jwks.%'
+    UNION
+    SELECT lower(defined[1])
+      FROM pg_settings, regexp_matches(setting, '(?:^|,)\s*([a-z_][a-z0-9_.$]*)\s*=', 'gi') AS defined
+     WHERE name = 'pg_jwks.claim_settings' AND context = 'postmaster'),
 variables AS (
     SELECT oid, array_agg(DISTINCT name) AS names
-      FROM policies, regexp_matches(concat_ws(' ', using_text, check_text), $$current_setting\('((?:[^']|'')*)'$$, 'g') AS match,
-           lower(match[1]) AS name
-     WHERE name <> 'role'
-       AND NOT EXISTS (SELECT FROM pg_settings s WHERE lower(s.name) = lower(match[1]) AND context NOT IN ('user', 'backend'))
-       AND NOT EXISTS (SELECT FROM pg_settings s
-                        WHERE s.name = 'pg_jwks.claim_settings' AND context = 'postmaster'
-                          AND (lower(match[1]) LIKE 'pg\_jwks.%' OR EXISTS (
-                              SELECT FROM regexp_matches(setting, '(?:^|,)\s*([a-z_][a-z0-9_.$]*)\s*=', 'gi') AS defined
-                               WHERE lower(defined[1]) = lower(match[1]))))
+      FROM policies, unnest(settings) AS name
+     WHERE name <> 'role' AND name NOT IN (SELECT safe_settings.name FROM safe_settings)
+       AND NOT (name LIKE 'pg\_jwks.%'
+                AND EXISTS (SELECT FROM pg_settings s WHERE s.name = 'pg_jwks.claim_settings' AND context = 'postmaster'))
      GROUP BY oid),
--- Views on tables with RLS, on views of such too.
-views AS (
-    SELECT r.oid, r.oid AS base FROM relations r WHERE kind IN ('r', 'p') AND has_rls
+-- Views on tables with row-level security, on views of such too.
+view_bases AS (
+    SELECT ev_class AS oid, refobjid AS base
+      FROM pg_rewrite w JOIN pg_depend d ON d.objid = w.oid AND classid = 'pg_rewrite'::regclass
+     WHERE refclassid = 'pg_class'::regclass AND refobjid <> ev_class),
+-- Words of functions that run with the rights of their owner: what they might read.
+definers AS (
+    SELECT p.oid, proowner AS owner, p.oid::regprocedure AS name, rolsuper OR rolbypassrls AS is_unbound, prosrc, prosqlbody IS NOT NULL AS is_parsed
+      FROM pg_proc p JOIN pg_roles o ON o.oid = proowner
+     WHERE prosecdef AND prokind <> 'a' AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+       AND NOT EXISTS (SELECT FROM of_extensions e WHERE classid = 'pg_proc'::regclass AND e.oid = p.oid)
+       AND EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) AS a
+                    WHERE a.grantee <> proowner AND a.grantee NOT IN (SELECT u.oid FROM unbound u))),
+definer_reads AS (
+    SELECT d.oid, r.oid AS relation
+      FROM definers d, regexp_matches(prosrc, '[a-z_][a-z0-9_$]*|"(?:[^"]|"")+"', 'gi') AS word JOIN relations r
+           ON r.relname = CASE WHEN word[1] LIKE '"%' THEN replace(trim(word[1], '"'), '""', '"') ELSE lower(word[1]) END
     UNION
-    SELECT v.oid, views.base
-      FROM views JOIN pg_depend d ON refclassid = 'pg_class'::regclass AND refobjid = views.oid AND classid = 'pg_rewrite'::regclass
-           JOIN pg_rewrite w ON w.oid = d.objid JOIN relations v ON v.oid = ev_class AND v.oid <> views.oid AND v.kind IN ('v', 'm')),
+    SELECT d.oid, refobjid FROM definers d JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = d.oid
+     WHERE refclassid = 'pg_class'::regclass),
 
 -- A table with a tenant column and neither RLS nor policies. The membership table needs none while nobody else reads it.
-without_rls AS (
+table_without_rls AS (
     SELECT 'error', format('table %s', name), format('has column %I, but no row-level security', column_name),
            CASE WHEN condition IS NULL THEN format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', name)
-                ELSE format('SELECT auth.enable_tenant_isolation(%L, %L);', name, column_name) END
+                ELSE format('SELECT auth.enable_tenant_isolation(%L, %L);', name, column_name) END, owner
       FROM relations r JOIN tenants USING (oid)
-     WHERE NOT has_rls AND NOT is_partition AND NOT EXISTS (SELECT FROM policies WHERE relation = r.oid)
-       AND NOT (oid IN (SELECT oid FROM membership WHERE oid IS NOT NULL) AND oid NOT IN (SELECT oid FROM grants))),
+     WHERE kind IN ('r', 'p') AND NOT has_rls AND NOT is_partition AND NOT EXISTS (SELECT FROM policies WHERE relation = r.oid)
+       AND (NOT is_membership OR EXISTS (SELECT FROM grants WHERE grants.oid = r.oid))),
 -- Policies without effect.
-not_enabled AS (
+policies_without_rls AS (
     SELECT DISTINCT 'error', format('table %s', table_name), 'has policies, but row-level security is not enabled',
-           format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', table_name)
+           format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', table_name), owner
       FROM policies WHERE NOT has_rls),
 -- RLS without permissive policy shows nothing.
-without_policy AS (
+rls_without_policy AS (
     SELECT 'warning', format('table %s', name),
            'has row-level security without a permissive policy, so that nobody whom it binds sees a row',
            CASE WHEN condition IS NULL THEN format('CREATE POLICY nobody ON %s USING (false);', name)
-                ELSE format('SELECT auth.enable_tenant_isolation(%L, %L);', name, column_name) END
+                ELSE format('SELECT auth.enable_tenant_isolation(%L, %L);', name, column_name) END, owner
       FROM relations r LEFT JOIN tenants USING (oid)
      WHERE has_rls AND NOT EXISTS (SELECT FROM policies WHERE relation = r.oid AND permissive)),
+-- What auth.enable_tenant_isolation made is not as it was. A default that it set stays where its policy was dropped.
+isolation_changed AS (
+    SELECT 'error', object, 'is not as auth.enable_tenant_isolation made it',
+           CASE WHEN column_name IS NULL THEN format('SELECT auth.disable_tenant_isolation(%L);', table_name)
+                ELSE format('SELECT auth.enable_tenant_isolation(%L, %L%s);', table_name, column_name, force) END, owner
+      FROM isolations
+     WHERE NOT for_all OR command <> '*' OR using_text IS DISTINCT FROM check_text
+        OR using_text !~ ('^\(\(*' || regexp_replace(quote_ident(column_name), '(\W)', '\\\1', 'g')
+                          || '\)*(::[a-z ]+)? = \( SELECT \(?(public\.get_current_user_tenant_id|auth\.tenant_id)\(\)\)?(::[a-z]+)? AS \w+\)\)$')
+    UNION ALL
+    SELECT 'error', format('table %s', r.name), 'is not forced any more, as auth.enable_tenant_isolation made it',
+           format('SELECT auth.enable_tenant_isolation(%L, %L);', r.name, column_name), r.owner
+      FROM isolations i JOIN relations r ON r.oid = relation
+     WHERE r.has_rls AND NOT forced AND force = ''
+    UNION ALL
+    SELECT 'error', format('table %s', name), 'has lost its policy tenant_isolation',
+           format('SELECT auth.enable_tenant_isolation(%L, %L);', name, column_name), owner
+      FROM relations r JOIN tenants USING (oid) JOIN pg_attrdef ON adrelid = r.oid AND adnum = number
+     WHERE NOT is_bound AND EXISTS (SELECT FROM policies p WHERE p.relation = r.oid AND permissive)
+       AND pg_get_expr(adbin, adrelid) ~ '^\(?(public\.get_current_user_tenant_id\(\)|auth\.tenant_id\(\))\)?(::[a-z ]+)?$'),
 -- An owner who can connect, also as a member of the owning role, and whom RLS does not bind.
-not_forced AS (
+owner_not_bound AS (
     SELECT 'warning', format('table %s', name), format('does not bind its owner %I, who can connect', pg_get_userbyid(owner)),
-           format('ALTER TABLE %s FORCE ROW LEVEL SECURITY;', name)
-      FROM relations
-     WHERE has_rls AND NOT forced
+           format('ALTER TABLE %s FORCE ROW LEVEL SECURITY;', name), owner
+      FROM relations r
+     WHERE has_rls AND NOT forced AND owner NOT IN (SELECT oid FROM unbound)
+       AND NOT EXISTS (SELECT FROM isolations WHERE relation = r.oid)
        AND owner IN (SELECT o.owner
                        FROM (SELECT DISTINCT owner FROM relations WHERE has_rls AND NOT forced) AS o
                             JOIN pg_roles ON pg_has_role(pg_roles.oid, o.owner, 'USAGE')
-                      WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls)),
+                      WHERE rolcanlogin AND pg_roles.oid NOT IN (SELECT oid FROM unbound))),
 -- Partitions that can be read past the policies of their table.
-direct_partitions AS (
+partition_readable AS (
     SELECT 'error', format('table %s', r.name),
-           format('is a partition that others can read without the policies of %s', root.name), revokes
+           format('is a partition that others can read without the policies of %s', root.name), revokes, r.owner
       FROM relations r JOIN grants USING (oid) JOIN relations root ON root.oid = pg_partition_root(r.oid)
      WHERE r.is_partition AND NOT r.has_rls AND root.has_rls),
--- Calls that cost much in each row; in a subquery they are made once. Those with arguments from the row stay.
-bare_calls AS (
+-- Policies do not hold for foreign tables.
+foreign_table AS (
+    SELECT 'error', format('foreign table %s', name), format('has column %I, and row-level security does not hold for it', column_name),
+           revokes, owner
+      FROM relations JOIN tenants USING (oid) JOIN grants USING (oid)
+     WHERE kind = 'f' AND NOT is_partition),
+-- What policies do not bind: TRUNCATE removes all rows, a trigger sees them, a foreign key finds out which there are.
+privilege_past_policies AS (
+    SELECT CASE WHEN bool_or(privilege <> 'REFERENCES') THEN 'error' ELSE 'warning' END, format('table %s', name),
+           format('grants %s, which policies do not bind',
+                  string_agg(DISTINCT format('%s to %s', privilege, grantee_name), ', ')),
+           format('REVOKE TRUNCATE, REFERENCES, TRIGGER ON %s FROM %s;', name, string_agg(DISTINCT grantee_name, ', ')), owner
+      FROM relations JOIN privileges USING (oid)
+     WHERE has_rls AND privilege IN ('TRUNCATE', 'REFERENCES', 'TRIGGER') AND grantee NOT IN (SELECT unbound.oid FROM unbound)
+     GROUP BY name, owner),
+-- Calls that cost much in each row; in a subquery they are made once.
+call_per_row AS (
     SELECT 'notice', object, 'calls a function for each row that is needed once a statement',
-           format('ALTER POLICY %I ON %s', policy_name, table_name)
-               || CASE WHEN wrapped_using <> using_text THEN format(' USING (%s)', wrapped_using) ELSE '' END
-               || CASE WHEN wrapped_check <> check_text THEN format(' WITH CHECK (%s)', wrapped_check) ELSE '' END || ';'
-      FROM policies JOIN unwrapped USING (oid),
-           (VALUES ($$((?<!SELECT )(?:auth\.(?:jwt|session|claim|has_scope|has_role|organization|tenant_ids)|\mcurrent_setting)$$
-                    || $$\((?:[^()'a-z]|ARRAY|VARIADIC|::text|true|false|'(?:[^']|'')*')*\)(?: ->>? '(?:[^']|'')*'::text)?)$$)) AS v (call),
-           LATERAL (SELECT regexp_replace(using_text, call, '(SELECT \1)', 'g') AS wrapped_using,
-                           regexp_replace(check_text, call, '(SELECT \1)', 'g') AS wrapped_check) AS wrapped
-     WHERE code !~ '\([^()]*\)' AND code ~ '(auth\.(jwt|session|claim|has_scope|has_role|organization|tenant_ids)|\mcurrent_setting)\{'
-       AND (wrapped_using <> using_text OR wrapped_check <> check_text)),
+           alter || coalesce(' USING (' || using_once || ')', '') || coalesce(' WITH CHECK (' || check_once || ')', '') || ';', owner
+      FROM own_policies WHERE num_nonnulls(using_once, check_once) > 0),
 -- Settings that the user can change.
-settable AS (
+settable_setting AS (
     SELECT 'error', object, format('reads %s, which everybody can set', array_to_string(names, ', ')),
            CASE WHEN array_to_string(names, '') NOT LIKE '%.%'
-                THEN format('ALTER POLICY %I ON %s', policy_name, table_name) || CASE WHEN using_text IS NULL THEN '' ELSE ' USING (false)' END
+                THEN alter || CASE WHEN using_text IS NULL THEN '' ELSE ' USING (false)' END
                      || CASE WHEN check_text IS NULL THEN '' ELSE ' WITH CHECK (false)' END || ';'
                 ELSE format('ALTER SYSTEM SET pg_jwks.claim_settings = %L; -- with pg_jwks in shared_preload_libraries; then restart',
                    (SELECT concat_ws(', ', nullif(current_setting('pg_jwks.claim_settings', true), ''), string_agg(DISTINCT name || '=' || CASE
                                WHEN name ~ 'claims$' THEN '*'
                                WHEN name ~ '\.(user_?id|uid|id)$' THEN 'sub'
                                ELSE substring(name, '[^.]*$') END, ', '))
-                      FROM variables, unnest(names) AS name WHERE name LIKE '%.%')) END
-      FROM policies JOIN variables USING (oid)),
+                      FROM variables, unnest(names) AS name WHERE name LIKE '%.%')) END, owner
+      FROM own_policies JOIN variables USING (oid)),
+-- Claims that the user writes: whoever may change the profile would grant himself what the policy asks for.
+claim_of_user AS (
+    SELECT CASE WHEN bool_or(is_metadata) THEN 'error' ELSE 'warning' END, object,
+           format('trusts claim %s, which users can change themselves', string_agg(DISTINCT claim, ', ')),
+           alter || CASE WHEN using_text IS NULL THEN '' ELSE ' USING (false)' END
+                 || CASE WHEN check_text IS NULL THEN '' ELSE ' WITH CHECK (false)' END || ';', owner
+      FROM own_policies, unnest(claims) AS claim,
+           LATERAL (SELECT claim ~ '(^|[./])(user_metadata|raw_user_meta_data|unsafe_metadata)(\.|$)' AS is_metadata) AS metadata
+     WHERE is_metadata
+        OR claim ~ '^(name|given_name|family_name|middle_name|nickname|preferred_username|unique_name|profile|picture|website|zoneinfo|locale)$'
+     GROUP BY object, alter, using_text, check_text, owner),
 -- Policies that show everybody everything.
-open_to_all AS (
+policy_for_everybody AS (
     SELECT CASE WHEN condition IS NULL THEN 'warning' ELSE 'error' END, object, 'lets everybody at every row',
-           format('ALTER POLICY %I ON %s USING (%s)', policy_name, table_name, coalesce(condition, 'false'))
-               || CASE WHEN command IN ('*', 'w') THEN format(' WITH CHECK (%s)', coalesce(condition, 'false')) ELSE '' END || ';'
-      FROM policies p LEFT JOIN tenants t ON t.oid = relation
-     WHERE permissive AND 0 = ANY (roles) AND using_text = 'true'
+           alter || format(' USING (%s)', coalesce(condition, 'false'))
+                 || CASE WHEN command IN ('*', 'w') THEN format(' WITH CHECK (%s)', coalesce(condition, 'false')) ELSE '' END || ';', owner
+      FROM own_policies p LEFT JOIN tenants t ON t.oid = relation
+     WHERE permissive AND for_all AND using_verdict
        AND NOT EXISTS (SELECT FROM narrowed n WHERE n.relation = p.relation AND reads AND n.command IN ('*', p.command))),
+-- Policies that hold for every row if there is no identity, as "... OR auth.user_id() IS NULL" does.
+policy_without_identity AS (
+    SELECT 'error', object, 'lets sessions without identity at every row',
+           alter || CASE WHEN using_alone THEN format(' USING ((%s) AND (SELECT auth.jwt()) IS NOT NULL)', using_text) ELSE '' END
+                 || CASE WHEN check_alone THEN format(' WITH CHECK ((%s) AND (SELECT auth.jwt()) IS NOT NULL)', check_text) ELSE '' END || ';', owner
+      FROM own_policies p
+     WHERE permissive AND for_all AND (using_alone AND using_verdict IS NOT TRUE OR check_alone AND check_asks AND check_verdict IS NOT TRUE)
+       AND NOT EXISTS (SELECT FROM narrowed n WHERE n.relation = p.relation AND n.command IN ('*', p.command)
+                                                AND (reads AND using_alone OR writes AND check_alone))),
 -- Policies that accept rows of others: writes are not checked, though reads are, or nobody asks who writes.
-unchecked AS (
+unchecked_write AS (
     SELECT CASE WHEN condition IS NULL THEN 'warning' ELSE 'error' END, object, 'accepts rows whoever writes them',
-           format('ALTER POLICY %I ON %s WITH CHECK (%s);', policy_name, table_name,
-                  CASE WHEN in_using THEN using_text ELSE coalesce(condition, 'false') END)
-      FROM policies p JOIN identities USING (oid) LEFT JOIN tenants t ON t.oid = relation
-     WHERE permissive AND NOT in_check AND check_text <> 'false' AND using_text IS DISTINCT FROM 'true'
-       AND (in_using OR 0 = ANY (roles))
+           alter || format(' WITH CHECK (%s);', CASE WHEN using_asks THEN using_text ELSE coalesce(condition, 'false') END), owner
+      FROM own_policies p LEFT JOIN tenants t ON t.oid = relation
+     WHERE permissive AND check_text IS NOT NULL AND NOT check_asks AND check_verdict IS NOT FALSE AND using_verdict IS NOT TRUE
+       AND (using_asks OR for_all)
        AND NOT EXISTS (SELECT FROM narrowed n WHERE n.relation = p.relation AND writes AND n.command IN ('*', p.command))),
 -- Permissive policies are alternatives to tenant_isolation, unless it is restrictive.
-alternatives AS (
+policy_beside_isolation AS (
     SELECT DISTINCT 'warning', format('table %s', i.table_name),
            'has a permissive policy beside tenant_isolation, which lets rows of other tenants through',
-           format('SELECT auth.enable_tenant_isolation(%L, %L);', i.table_name, attname)
-      FROM policies i JOIN policies p ON p.relation = i.relation AND p.permissive AND p.oid <> i.oid
-           JOIN pg_depend d ON classid = 'pg_policy'::regclass AND objid = i.oid AND refobjid = i.relation
-           JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid AND attnum > 0
-     WHERE i.policy_name = 'tenant_isolation' AND i.permissive
-       AND obj_description(i.oid, 'pg_policy') LIKE 'Made by auth.enable_tenant_isolation.%'),
+           format('SELECT auth.enable_tenant_isolation(%L, %L%s);', i.table_name, column_name, force), i.owner
+      FROM isolations i JOIN policies p ON p.relation = i.relation AND p.permissive AND p.oid <> i.oid
+     WHERE i.permissive),
+-- Permissive policies for one command and the same roles: all are evaluated for each row, and one of them suffices.
+several_policies AS (
+    SELECT 'notice', format('table %s', table_name),
+           format('has %s permissive policies for %s and the same roles, where one would do', count(*),
+                  CASE command WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END),
+           string_agg(format('DROP POLICY %I ON %s; ', policy_name, table_name), '' ORDER BY policy_name) FILTER (WHERE NOT is_first)
+               || min(alter) FILTER (WHERE is_first)
+               || coalesce(' USING (' || string_agg('(' || using_text || ')', ' OR ' ORDER BY policy_name) || ')', '')
+               || CASE WHEN bool_or(check_text IS NOT NULL)
+                       THEN ' WITH CHECK (' || string_agg('(' || coalesce(check_text, using_text) || ')', ' OR ' ORDER BY policy_name) || ')'
+                       ELSE '' END || ';', owner
+      FROM (SELECT *, policy_name = min(policy_name) OVER (PARTITION BY relation, command, roles) AS is_first
+              FROM (SELECT oid, relation, table_name, owner, policy_name, command, alter, using_text, check_text,
+                           (SELECT array_agg(role ORDER BY role) FROM unnest(roles) AS role) AS roles
+                      FROM policies WHERE permissive AND using_verdict IS NOT TRUE AND (check_text IS NULL OR check_asks)) AS p) AS p
+     WHERE relation NOT IN (SELECT relation FROM isolations WHERE permissive)
+     GROUP BY relation, table_name, owner, command, roles HAVING count(*) > 1),
 -- Policies on a tenant column that no index begins with.
-without_index AS (
+tenant_without_index AS (
     SELECT 'warning', format('table %s', name), format('has no index that begins with column %I', column_name),
-           format('CREATE INDEX ON %s (%I);', name, column_name)
+           format('CREATE INDEX ON %s (%I);', name, column_name), owner
       FROM relations r JOIN tenants t USING (oid)
-     WHERE has_rls
-       AND EXISTS (SELECT FROM policies p JOIN pg_depend ON classid = 'pg_policy'::regclass AND objid = p.oid
-                    WHERE refclassid = 'pg_class'::regclass AND refobjid = r.oid AND refobjsubid = t.number)
+     WHERE has_rls AND is_bound
        AND NOT EXISTS (SELECT FROM pg_index
                         WHERE indrelid = r.oid AND indkey[0] = t.number AND indpred IS NULL AND indisvalid)),
--- Views that read with the rights of an owner whom RLS does not bind. PostgreSQL 14 has no security_invoker.
-owner_views AS (
+-- Views that read with the rights of an owner whom RLS does not bind.
+view_of_owner AS (
+    WITH RECURSIVE views AS (
+        SELECT oid, oid AS base FROM relations WHERE kind IN ('r', 'p') AND has_rls
+        UNION
+        SELECT v.oid, views.base FROM views JOIN view_bases v ON v.base = views.oid)
     SELECT DISTINCT 'error', format(CASE v.kind WHEN 'v' THEN 'view %s' ELSE 'materialized view %s' END, v.name),
            format('shows all rows of tables with row-level security, with the rights of %I', pg_get_userbyid(v.owner)),
-           CASE WHEN v.kind = 'v' AND has_invoker THEN format('ALTER VIEW %s SET (security_invoker = true);', v.name) ELSE revokes END
-      FROM views JOIN relations v USING (oid) JOIN relations r ON r.oid = base JOIN pg_roles o ON o.oid = v.owner
-           LEFT JOIN grants ON grants.oid = v.oid,
-           (SELECT current_setting('server_version_num')::int >= 150000) AS version (has_invoker)
-     WHERE v.kind IN ('v', 'm')
-       AND (revokes IS NOT NULL OR v.kind = 'v' AND has_invoker)
+           CASE v.kind WHEN 'v' THEN format('ALTER VIEW %s SET (security_invoker = true);', v.name) ELSE revokes END, v.owner
+      FROM views JOIN relations v USING (oid) JOIN relations r ON r.oid = base LEFT JOIN grants ON grants.oid = v.oid
+           JOIN pg_roles o ON o.oid = v.owner
+     WHERE (v.kind = 'v' OR v.kind = 'm' AND revokes IS NOT NULL)
        AND (v.kind = 'm' OR o.rolsuper OR o.rolbypassrls OR NOT r.forced AND pg_has_role(v.owner, r.owner, 'USAGE'))
        AND NOT EXISTS (SELECT FROM unnest(v.options) AS option
                         WHERE option LIKE 'security_invoker=%' AND split_part(option, '=', 2)::boolean)),
+-- Functions that read with the rights of an owner whom RLS does not bind, and do not ask who asks.
+function_of_owner AS (
+    SELECT 'error', format('function %s', d.name),
+           format('reads %s with the rights of %I, whom policies do not bind', string_agg(DISTINCT r.name, ', '), pg_get_userbyid(d.owner)),
+           format('ALTER FUNCTION %s SECURITY INVOKER;', d.name), d.owner
+      FROM definers d JOIN definer_reads USING (oid) JOIN relations r ON r.oid = relation
+     WHERE r.has_rls AND (d.is_unbound OR NOT r.forced AND pg_has_role(d.owner, r.owner, 'USAGE'))
+       AND prosrc !~ '\mauth\s*\.\s*(jwt|session|user_id|uid|claim|tenant_ids?|has_role|has_scope|organization(_id)?)\s*\(|\mget_current_user_tenant_id\s*\('
+       AND NOT EXISTS (SELECT FROM pg_depend JOIN members ON members.oid = refobjid
+                        WHERE classid = 'pg_proc'::regclass AND objid = d.oid AND refclassid = 'pg_proc'::regclass)
+     GROUP BY d.name, d.owner),
+-- Functions of policies that find their names by the path of whoever asks, who can put another object in front.
+function_search_path AS (
+    SELECT DISTINCT 'warning', format('function %s', p.oid::regprocedure), 'is called by policies, and finds names by the search_path of whoever asks',
+           format('ALTER FUNCTION %s SET search_path = pg_catalog, %s pg_temp;', p.oid::regprocedure,
+                  CASE nspname WHEN 'pg_catalog' THEN '' ELSE format('%I,', nspname) END), proowner
+      FROM pg_depend d JOIN pg_proc p ON p.oid = refobjid JOIN pg_namespace n ON n.oid = pronamespace JOIN pg_language l ON l.oid = prolang
+     WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_proc'::regclass AND lanname NOT IN ('internal', 'c')
+       AND prosqlbody IS NULL AND NOT EXISTS (SELECT FROM of_extensions e WHERE classid = 'pg_proc'::regclass AND e.oid = p.oid)
+       AND NOT EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting LIKE 'search_path=%')),
 -- Functions beside ours: a call with other types of arguments reaches them instead, with the token for example.
-impostors AS (
+function_in_front AS (
     SELECT 'error', format('function %s', impostor.oid::regprocedure),
            'has the name of a function of pg_jwks, and calls can reach it instead',
-           format('DROP FUNCTION %s;', impostor.oid::regprocedure)
+           format('DROP FUNCTION %s;', impostor.oid::regprocedure), proowner
       FROM (SELECT DISTINCT pronamespace, proname FROM pg_proc JOIN members ON members.oid = pg_proc.oid) AS own
            JOIN pg_proc impostor USING (pronamespace, proname)
      WHERE impostor.oid NOT IN (SELECT oid FROM members) AND proowner <> (SELECT extowner FROM extension)),
 -- Who can make such functions. Superusers need not, and the extension's owner can drop it anyway.
-creators AS (
+create_in_auth AS (
     SELECT DISTINCT 'error', 'schema auth',
            CASE grantee WHEN 0 THEN 'lets everybody create functions beside those of pg_jwks'
                         ELSE format('lets %I create functions beside those of pg_jwks', pg_get_userbyid(grantee)) END,
            CASE WHEN grantee = nspowner THEN format('ALTER SCHEMA auth OWNER TO %I;', pg_get_userbyid(extowner))
                 ELSE format('REVOKE CREATE ON SCHEMA auth FROM %s;',
-                            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END) END
+                            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END) END, nspowner
       FROM extension JOIN pg_namespace n ON n.oid = extnamespace,
            LATERAL (SELECT nspowner AS grantee
                     UNION SELECT grantee FROM aclexplode(nspacl) WHERE privilege_type = 'CREATE') AS privilege
            LEFT JOIN pg_roles r ON r.oid = grantee
      WHERE grantee <> extowner AND rolsuper IS NOT TRUE),
 -- Roles that RLS does not bind.
-bypassing AS (
+role_past_policies AS (
     SELECT 'warning', format('role %I', rolname), 'can connect, and row-level security does not bind it',
-           format('ALTER ROLE %I NOBYPASSRLS;', rolname)
-      FROM pg_roles WHERE rolbypassrls AND rolcanlogin AND NOT rolsuper)
+           format('ALTER ROLE %I NOBYPASSRLS;', rolname), 0::oid
+      FROM pg_roles WHERE rolbypassrls AND rolcanlogin AND NOT rolsuper AND rolname NOT IN (SELECT rolname FROM meant))
 
-SELECT f.* FROM (
-    SELECT * FROM without_rls UNION ALL SELECT * FROM not_enabled UNION ALL SELECT * FROM without_policy
-    UNION ALL SELECT * FROM not_forced UNION ALL SELECT * FROM direct_partitions UNION ALL SELECT * FROM bare_calls
-    UNION ALL SELECT * FROM settable UNION ALL SELECT * FROM open_to_all UNION ALL SELECT * FROM unchecked
-    UNION ALL SELECT * FROM alternatives UNION ALL SELECT * FROM without_index UNION ALL SELECT * FROM owner_views
-    UNION ALL SELECT * FROM impostors UNION ALL SELECT * FROM creators UNION ALL SELECT * FROM bypassing) AS f (severity, object, problem, fix)
+          SELECT 'table_without_rls', * FROM table_without_rls
+UNION ALL SELECT 'policies_without_rls', * FROM policies_without_rls
+UNION ALL SELECT 'rls_without_policy', * FROM rls_without_policy
+UNION ALL SELECT 'isolation_changed', * FROM isolation_changed
+UNION ALL SELECT 'owner_not_bound', * FROM owner_not_bound
+UNION ALL SELECT 'partition_readable', * FROM partition_readable
+UNION ALL SELECT 'foreign_table', * FROM foreign_table
+UNION ALL SELECT 'privilege_past_policies', * FROM privilege_past_policies
+UNION ALL SELECT 'call_per_row', * FROM call_per_row
+UNION ALL SELECT 'settable_setting', * FROM settable_setting
+UNION ALL SELECT 'claim_of_user', * FROM claim_of_user
+UNION ALL SELECT 'policy_for_everybody', * FROM policy_for_everybody
+UNION ALL SELECT 'policy_without_identity', * FROM policy_without_identity
+UNION ALL SELECT 'unchecked_write', * FROM unchecked_write
+UNION ALL SELECT 'policy_beside_isolation', * FROM policy_beside_isolation
+UNION ALL SELECT 'several_policies', * FROM several_policies
+UNION ALL SELECT 'tenant_without_index', * FROM tenant_without_index
+UNION ALL SELECT 'view_of_owner', * FROM view_of_owner
+UNION ALL SELECT 'function_of_owner', * FROM function_of_owner
+UNION ALL SELECT 'function_search_path', * FROM function_search_path
+UNION ALL SELECT 'function_in_front', * FROM function_in_front
+UNION ALL SELECT 'create_in_auth', * FROM create_in_auth
+UNION ALL SELECT 'role_past_policies', * FROM role_past_policies
+UNION ALL SELECT * FROM auth.rls_keys(NULL)
+$function$;
+COMMENT ON FUNCTION auth.rls_findings() IS 'What auth.rls_lint() reports, with the owner of each object, whether accepted or not';
+
+CREATE TABLE auth.rls_accepted (
+    rule text NOT NULL,
+    object text NOT NULL,
+    reason text NOT NULL CHECK (reason OPERATOR(pg_catalog.<>) ''),
+    accepted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    accepted_by name NOT NULL DEFAULT session_user,
+    PRIMARY KEY (rule, object)
+);
+COMMENT ON TABLE auth.rls_accepted IS
+    'Findings of auth.rls_lint() that are meant: auth.rls_accept() makes an entry, DELETE takes it back';
+SELECT pg_catalog.pg_extension_config_dump('auth.rls_accepted', '');
+-- The trigger says who may write what.
+REVOKE ALL ON auth.rls_accepted FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON auth.rls_accepted TO PUBLIC;
+
+CREATE FUNCTION auth.rls_acceptance() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    entry record;
+BEGIN
+    -- The owner of the database may also write while a dump is restored, when there is nothing to find yet.
+    IF NOT pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') THEN
+        FOR entry IN SELECT * FROM (VALUES (old.rule, old.object), (new.rule, new.object)) AS v (rule, object) WHERE v.rule IS NOT NULL LOOP
+            IF NOT EXISTS (SELECT FROM auth.rls_findings() AS f WHERE f.rule = entry.rule AND f.object = entry.object
+                                                                  AND f.owner <> 0 AND pg_has_role(f.owner, 'USAGE')) THEN
+                RAISE insufficient_privilege USING MESSAGE = format('must be owner of %s or of the database', entry.object),
+                    DETAIL = 'Only they accept findings of auth.rls_lint().';
+            END IF;
+        END LOOP;
+    END IF;
+    RETURN coalesce(new, old);
+END
+$function$;
+COMMENT ON FUNCTION auth.rls_acceptance() IS 'Lets the owners of objects and of the database write auth.rls_accepted';
+REVOKE ALL ON FUNCTION auth.rls_acceptance() FROM PUBLIC;
+CREATE TRIGGER owners_only BEFORE INSERT OR UPDATE OR DELETE ON auth.rls_accepted
+    FOR EACH ROW EXECUTE FUNCTION auth.rls_acceptance();
+
+CREATE FUNCTION auth.rls_lint(OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT accepted text)
+    RETURNS SETOF record LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+SELECT f.rule, f.severity, f.object, f.problem, f.fix, a.reason
+  FROM auth.rls_findings() AS f LEFT JOIN auth.rls_accepted AS a USING (rule, object)
  ORDER BY array_position('{error,warning,notice}', f.severity), f.object, f.problem
 $function$;
 COMMENT ON FUNCTION auth.rls_lint() IS
-    'What is unsafe (error, warning) or slow (notice) in the row-level security of this database, each with a statement that mends it';
+    'What is unsafe (error, warning) or slow (notice) in the row-level security of this database, each with a statement that mends it, '
+    'and why it is accepted where it is';
+
+CREATE FUNCTION auth.rls_accept(rule text, object text, reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF coalesce(reason, '') = '' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'reason must not be empty',
+            HINT = 'To take an acceptance back, delete it from auth.rls_accepted.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM auth.rls_findings() AS f WHERE f.rule = rls_accept.rule AND f.object = rls_accept.object) THEN
+        RAISE undefined_object USING MESSAGE = format('rule %s reports nothing of %s', quote_nullable(rule), quote_nullable(object)),
+            HINT = 'Take rule and object from a row of auth.rls_lint().';
+    END IF;
+    INSERT INTO auth.rls_accepted AS a (rule, object, reason) VALUES (rls_accept.rule, rls_accept.object, rls_accept.reason)
+    ON CONFLICT ON CONSTRAINT rls_accepted_pkey
+    DO UPDATE SET reason = excluded.reason, accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
+END
+$function$;
+COMMENT ON FUNCTION auth.rls_accept(text, text, text) IS
+    'Says that a finding of auth.rls_lint() is meant, and why; auth.rls_assert() passes it. For the owner of the object or of the database';
+
+CREATE FUNCTION auth.rls_assert(severity text DEFAULT 'error') RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    severities CONSTANT text[] := '{error,warning,notice}';
+    least CONSTANT integer := array_position(severities, severity);
+    findings text[];
+BEGIN
+    IF least IS NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('severity %s does not exist', quote_nullable(severity)),
+            HINT = 'Use error, warning or notice.';
+    END IF;
+    SELECT array_agg(format('%s: %s %s (%s).', f.severity, f.object, f.problem, f.rule)) INTO findings
+      FROM auth.rls_lint() AS f
+     WHERE accepted IS NULL AND array_position(severities, f.severity) <= least;
+    IF findings IS NOT NULL THEN
+        RAISE assert_failure USING
+            MESSAGE = format('row-level security has %s %s', cardinality(findings),
+                             CASE cardinality(findings) WHEN 1 THEN 'fault' ELSE 'faults' END),
+            DETAIL = array_to_string(findings[:20], E'\n') || CASE WHEN cardinality(findings) > 20 THEN E'\n...' ELSE '' END,
+            HINT = 'SELECT * FROM auth.rls_lint() has a fix for each; auth.rls_accept() takes what is meant.';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION auth.rls_assert(text) IS
+    'Raises what auth.rls_lint() reports of this severity or worse, accepted findings left out';
 
 -- What could stand in front of the functions above, now or later, stops the update.
 DO $block$
@@ -657,7 +959,7 @@ DECLARE
     finding record;
 BEGIN
     SELECT * INTO finding FROM auth.rls_lint() AS found
-     WHERE found.problem LIKE '%functions beside those of pg_jwks' OR found.problem LIKE 'has the name of a function of pg_jwks%'
+     WHERE found.rule IN ('function_in_front', 'create_in_auth')
      LIMIT 1;
     IF FOUND THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = 'schema auth is not safe for pg_jwks',

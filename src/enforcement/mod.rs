@@ -1,5 +1,6 @@
-//! What an identity may do, held at each statement: its role, and whether it may write.
+//! What is held at each statement: an identity's role, whether it may write, and that isolated tables stay isolated.
 
+mod isolation;
 pub mod read_only;
 pub mod role;
 pub mod statements;

@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;
 
-use super::{read_only, role, writing};
+use super::{isolation, read_only, role, writing};
 use crate::identity::judgement::{self, judge};
 use crate::identity::session;
 use crate::identity::standing::{is_past, note_statement, raise_past};
@@ -129,6 +129,8 @@ unsafe extern "C-unwind" fn process_utility(
             });
         }
     }
+    // SAFETY: PostgreSQL passes a complete statement, and expects errors here.
+    unsafe { pgrx_extern_c_guard(|| isolation::protect((*statement).utilityStmt)) };
     // SAFETY: PostgreSQL passes a complete statement.
     let before = writing::begin(unsafe { utility_may_write((*statement).utilityStmt) });
     // SAFETY: the hook that was there before, or PostgreSQL itself, with PostgreSQL's own arguments. An error passes over

@@ -8,5 +8,6 @@ mod jwt_session;
 mod monitoring;
 mod readers;
 mod revocation;
+mod rls_expression;
 mod tenants;
 mod token;

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 /// The bytes of a by-reference datum; `length` is its type's, -1 for a varlena.
 ///
@@ -40,10 +40,41 @@ pub fn text_datum(text: &[u8]) -> pg_sys::Datum {
     datum
 }
 
+/// A copy of a value that is laid out as text.
+///
+/// # Safety
+///
+/// The datum must point to such a value.
+pub unsafe fn text(datum: pg_sys::Datum) -> Vec<u8> {
+    // SAFETY: the caller promises a varlena, of which there are bytes behind the header. NULL is not asked for.
+    unsafe { Vec::<u8>::from_datum(datum, false) }.unwrap_or_default()
+}
+
+/// Copies of the elements of a text[]; that of NULL is empty.
+///
+/// # Safety
+///
+/// The datum must point to a text[].
+pub unsafe fn text_array(datum: pg_sys::Datum) -> Vec<Vec<u8>> {
+    let (mut texts, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
+    // SAFETY: the caller promises the array. Both results have as many elements as `count` says.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
+        let (text_type, align) = (pg_sys::TEXTOID, ALIGNED_AS_INT);
+        pg_sys::deconstruct_array(array, text_type, -1, false, align, &raw mut texts, &raw mut nulls, &raw mut count);
+        let element = |index: usize| match *nulls.add(index) {
+            true => Vec::new(),
+            false => text(*texts.add(index)),
+        };
+        (0..count as usize).map(element).collect()
+    }
+}
+
+/// `typalign` of type text.
+const ALIGNED_AS_INT: c_char = b'i' as c_char;
+
 /// Texts of the database as a text[] in the current memory context.
 pub fn text_array_datum(texts: &[impl AsRef<[u8]>]) -> pg_sys::Datum {
-    /// `typalign` of type text.
-    const ALIGNED_AS_INT: c_char = b'i' as c_char;
     let mut texts: Vec<pg_sys::Datum> = texts.iter().map(|text| text_datum(text.as_ref())).collect();
     let Ok(count) = i32::try_from(texts.len()) else { unreachable!("more texts than an array holds") };
     // SAFETY: these are `count` values of type text, which has variable length and is aligned as int.

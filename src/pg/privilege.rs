@@ -1,9 +1,9 @@
 //! Who owns what, and who may do what, by PostgreSQL's catalogues.
 
-use std::ffi::{CStr, c_char};
-
 use pgrx::pg_sys;
 use pgrx::pg_sys::SysCacheIdentifier::{DATABASEOID, PROCOID, TYPEOID};
+
+use super::encoding::c_text;
 
 /// Whether the role is a superuser.
 pub fn is_superuser(role: pg_sys::Oid) -> bool {
@@ -86,6 +86,11 @@ unsafe fn owns_relation(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether initdb made the object. It belongs to the superuser; the OIDs of all else are higher.
+pub fn is_of_the_system(object: pg_sys::Oid) -> bool {
+    object.to_u32() < pg_sys::FirstNormalObjectId
+}
+
 /// The owner of the database.
 pub fn database_owner() -> Option<pg_sys::Oid> {
     // SAFETY: a tuple of pg_database begins with this struct.
@@ -123,25 +128,17 @@ unsafe fn of_tuple<T, R>(cache: pg_sys::SysCacheIdentifier::Type, object: pg_sys
 /// A function as messages name it, with its schema and arguments.
 pub fn function_text(function: pg_sys::Oid) -> String {
     // SAFETY: a C string in the current memory context, also for a function that is gone.
-    unsafe { text(pg_sys::format_procedure(function)) }
+    unsafe { c_text(pg_sys::format_procedure(function)) }.unwrap_or_default()
 }
 
 /// A type as messages name it, with its schema.
 pub fn type_text(type_: pg_sys::Oid) -> String {
     // SAFETY: a C string in the current memory context, also for a type that is gone.
-    unsafe { text(pg_sys::format_type_be(type_)) }
+    unsafe { c_text(pg_sys::format_type_be(type_)) }.unwrap_or_default()
 }
 
 /// A role's name.
 pub fn role_text(role: pg_sys::Oid) -> String {
     // SAFETY: NULL for a role that is gone, otherwise a C string in the current memory context.
-    unsafe { text(pg_sys::GetUserNameFromId(role, true)) }
-}
-
-/// # Safety
-///
-/// The text must be NULL or a C string.
-unsafe fn text(text: *const c_char) -> String {
-    // SAFETY: the caller promises it, and it is copied.
-    unsafe { text.as_ref().map(|first| CStr::from_ptr(first).to_string_lossy().into_owned()) }.unwrap_or_default()
+    unsafe { c_text(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
 }

@@ -4,6 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::{Inet, direct_function_call, pg_sys};
 
+use super::encoding::c_text;
+
 /// The current user, and what it is restricted in: `SECURITY_LOCAL_USERID_CHANGE` and others (miscadmin.h), 0 outside of
 /// SECURITY DEFINER functions and the like.
 pub fn current_user() -> (pg_sys::Oid, i32) {
@@ -22,10 +24,7 @@ pub fn current_role() -> pg_sys::Oid {
 /// The name of the session user, which is set in every backend that runs SQL.
 pub fn session_user_name() -> Option<String> {
     // SAFETY: the name is NULL or a C string in the current memory context, and is copied.
-    unsafe {
-        let name = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true);
-        name.as_ref().map(|first| CStr::from_ptr(first).to_string_lossy().into_owned())
-    }
+    unsafe { c_text(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true)) }
 }
 
 /// The role with this name, in the catalogue as the transaction sees it.

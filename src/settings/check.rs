@@ -7,6 +7,7 @@ use pg_jwks_core::bounds::{MAX_DOCUMENT_BYTES, MAX_PROVIDERS};
 use pg_jwks_core::certificates::certificates;
 use pg_jwks_core::policy::provider::list;
 use pg_jwks_core::url::is_proxy_url;
+use pgrx::pg_sys;
 
 use crate::pg::process::is_starting_parallel_worker;
 
@@ -39,6 +40,15 @@ pub fn proxy(text: &str) -> Result<(), String> {
         false => {
             Err("It is not the http: or https: URL of a proxy: a host, and at most a port and credentials.".into())
         }
+    }
+}
+
+/// Checks `pg_jwks.bypass_roles`.
+pub fn roles(text: &str) -> Result<(), String> {
+    const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
+    match list(text).iter().find(|role| role.len() > LONGEST || role.contains(['"', '\n'])) {
+        Some(role) => Err(format!("\"{role}\" is not the name of a role, as pg_roles has it.")),
+        None => Ok(()),
     }
 }
 

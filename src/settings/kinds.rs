@@ -38,6 +38,8 @@ pub trait Row {
 enum Context {
     /// Trust must not be up to the user: only superusers, and those to whom they GRANT SET, can change it.
     Trust,
+    /// Anybody sets it in his own session.
+    User,
     /// It is fixed when the server starts.
     ServerStart,
 }
@@ -46,6 +48,7 @@ impl Context {
     fn guc(self) -> GucContext {
         match self {
             Self::Trust => GucContext::Suset,
+            Self::User => GucContext::Userset,
             // PostgreSQL ends a session that defines a setting of the postmaster. If the library is not preloaded, such
             // a setting has no effect, but it may be in postgresql.conf all the same.
             Self::ServerStart => match is_preloading() {
@@ -239,23 +242,32 @@ impl Unit for Count {
 }
 
 /// A setting of type bool.
-pub struct BoolSetting(GucSetting<bool>);
+pub struct BoolSetting {
+    value: GucSetting<bool>,
+    context: Context,
+}
 
 impl BoolSetting {
     /// A setting with its default.
     pub const fn new(default: bool) -> Self {
-        Self(GucSetting::<bool>::new(default))
+        Self { value: GucSetting::<bool>::new(default), context: Context::Trust }
+    }
+
+    /// The same, left to everybody: no trust depends on it.
+    pub const fn for_anybody(mut self) -> Self {
+        self.context = Context::User;
+        self
     }
 
     /// The value in force.
     pub fn get(&self) -> bool {
-        self.0.get()
+        self.value.get()
     }
 
     /// Defines the setting.
     pub fn define<R: Row<Setting = Self>>() {
-        let (context, flags) = (Context::Trust.guc(), GucFlags::empty());
-        let Self(value) = R::setting();
+        let Self { value, context } = R::setting();
+        let (context, flags) = (context.guc(), GucFlags::empty());
         // SAFETY: the assign hook cannot panic and raises nothing.
         unsafe {
             GucRegistry::define_bool_guc_with_hooks(

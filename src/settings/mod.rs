@@ -54,6 +54,11 @@ pub fn trust_request_claims() -> bool {
     TABLE.trust_request_claims.get()
 }
 
+/// Whether isolated tables stay isolated (`pg_jwks.protect_isolation`).
+pub fn protects_isolation() -> bool {
+    TABLE.protect_isolation.get()
+}
+
 /// The session variables that show claims (`pg_jwks.claim_settings`), fixed when the server starts.
 pub fn claim_variables() -> Vec<ClaimVariable> {
     TABLE.claim_settings.get()

@@ -188,6 +188,13 @@ table! {
         "Session variables that show claims, if the library is preloaded.",
         "Use a list such as app.user_id=sub, app.tenant_id=org.id, request.jwt.claims=*.";
 
+    protect_isolation: BoolSetting = (true).for_anybody(),
+        "Keeps isolated tables isolated: auth.disable_tenant_isolation() alone undoes it.",
+        "Turn it off for a statement that drops or alters policy tenant_isolation on purpose.";
+    bypass_roles: StringSetting<()> = (None, check::roles),
+        "Roles that are meant to see all rows, separated by commas.",
+        "Use a list such as app_owner, worker. It says so to auth.rls_lint(), and gives nobody any right.";
+
     // Sessions and logins.
     session_scope: EnumSetting<SessionScope> = (SessionScope::Any),
         "How long an identity may last.",

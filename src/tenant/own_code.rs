@@ -2,13 +2,14 @@
 //! a superuser's or that owner's: a cast of another role's type or a function in a view would act as the owner otherwise.
 
 use std::ffi::c_void;
-use std::{ptr, slice};
+use std::ptr;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::NodeTag;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
-use crate::pg::privilege::{function_owner, function_text, is_superuser, type_owner, type_text};
+use crate::pg::list::cells;
+use crate::pg::privilege::{function_owner, function_text, is_of_the_system, is_superuser, type_owner, type_text};
 
 /// What the walk through a query looks for.
 struct Search {
@@ -65,24 +66,6 @@ impl Search {
         // SAFETY: the caller promises OIDs.
         unsafe { cells(types).iter().any(|cell| self.finds_type(cell.oid_value)) }
     }
-}
-
-/// # Safety
-///
-/// A list that outlives the slice, or NULL.
-unsafe fn cells<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
-    // SAFETY: the caller promises a list, which has as many cells as its length says.
-    unsafe {
-        match list.as_ref() {
-            Some(list) => slice::from_raw_parts(list.elements, list.length as usize),
-            None => &[],
-        }
-    }
-}
-
-/// What initdb makes belongs to the superuser, and the OIDs of all else are higher.
-fn is_of_the_system(object: pg_sys::Oid) -> bool {
-    object.to_u32() < pg_sys::FirstNormalObjectId
 }
 
 /// Whether there is something of others' in a node or below it.

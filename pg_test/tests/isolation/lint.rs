@@ -5,14 +5,14 @@ use pg_test::Cluster;
 
 /// Plants a fault in a database without any, and expects exactly one finding until its fix has run.
 #[track_caller]
-fn finds(name: &str, before: &str, plant: &str, finding: [&str; 4]) {
+pub fn finds(name: &str, before: &str, plant: &str, finding: [&str; 5]) {
     let database = Database::new(&format!("lint_{name}"));
     let mut session = database.superuser();
     session.run(before);
     assert_eq!(session.lint(), [], "before");
     session.run(plant);
-    let [severity, object, problem, fix] = finding.map(str::to_owned);
-    assert_eq!(session.lint(), [Finding { severity, object, problem, fix: fix.clone() }]);
+    let [rule, severity, object, problem, fix] = finding.map(str::to_owned);
+    assert_eq!(session.lint(), [Finding { rule, severity, object, problem, fix: fix.clone() }]);
     // Everybody may ask, and is told the same.
     assert_eq!(database.connect("app").lint().len(), 1);
     session.run(&fix);
@@ -30,13 +30,13 @@ const OWN: &str =
 fn tables_with_a_tenant_column_and_no_rls_are_found() {
     let problem = "has column tenant_id, but no row-level security";
     let fix = "SELECT auth.enable_tenant_isolation('public.t', 'tenant_id');";
-    finds("plain", "", T, ["error", "table public.t", problem, fix]);
+    finds("plain", "", T, ["table_without_rls", "error", "table public.t", problem, fix]);
     let partitioned = "CREATE TABLE t (tenant_id text PRIMARY KEY) PARTITION BY HASH (tenant_id);
                        CREATE TABLE t1 PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)";
-    finds("plain_partitioned", "", partitioned, ["error", "table public.t", problem, fix]);
+    finds("plain_partitioned", "", partitioned, ["table_without_rls", "error", "table public.t", problem, fix]);
     let quoted = r#"CREATE SCHEMA "My App"; CREATE TABLE "My App"."it's" (tenant_id int PRIMARY KEY)"#;
     let fix = r#"SELECT auth.enable_tenant_isolation('"My App"."it''s"', 'tenant_id');"#;
-    finds("plain_quoted", "", quoted, ["error", r#"table "My App"."it's""#, problem, fix]);
+    finds("plain_quoted", "", quoted, ["table_without_rls", "error", r#"table "My App"."it's""#, problem, fix]);
     // Of a type that no tenant has; then there is no policy either.
     let database = Database::new("lint_plain_numeric");
     let mut session = database.superuser();
@@ -80,12 +80,17 @@ fn the_tenant_column_is_the_one_of_the_membership_table() {
 fn policies_without_effect_are_found() {
     let fix = "ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;";
     let problem = "has policies, but row-level security is not enabled";
-    finds("not_enabled", OWN, "ALTER TABLE t DISABLE ROW LEVEL SECURITY", ["error", "table public.t", problem, fix]);
+    finds(
+        "not_enabled",
+        OWN,
+        "ALTER TABLE t DISABLE ROW LEVEL SECURITY",
+        ["policies_without_rls", "error", "table public.t", problem, fix],
+    );
     finds(
         "isolation_off",
         ISOLATED,
-        "ALTER TABLE t DISABLE ROW LEVEL SECURITY",
-        ["error", "table public.t", problem, fix],
+        "SET pg_jwks.protect_isolation = off; ALTER TABLE t DISABLE ROW LEVEL SECURITY",
+        ["policies_without_rls", "error", "table public.t", problem, fix],
     );
 }
 
@@ -97,18 +102,23 @@ fn rls_without_policy_is_found() {
         "no_policy",
         "CREATE TABLE u (id int)",
         "ALTER TABLE u ENABLE ROW LEVEL SECURITY",
-        ["warning", "table public.u", problem, fix],
+        ["rls_without_policy", "warning", "table public.u", problem, fix],
     );
     let fix = "SELECT auth.enable_tenant_isolation('public.t', 'tenant_id');";
     finds(
         "no_policy_tenant",
         ISOLATED,
-        "DROP POLICY tenant_isolation ON t",
-        ["warning", "table public.t", problem, fix],
+        "SET pg_jwks.protect_isolation = off; DROP POLICY tenant_isolation ON t",
+        ["rls_without_policy", "warning", "table public.t", problem, fix],
     );
     let before =
         format!("{T} CREATE POLICY own ON t USING (owner = auth.user_id()); SELECT auth.enable_tenant_isolation('t')");
-    finds("only_restrictive", &before, "DROP POLICY own ON t", ["warning", "table public.t", problem, fix]);
+    finds(
+        "only_restrictive",
+        &before,
+        "DROP POLICY own ON t",
+        ["rls_without_policy", "warning", "table public.t", problem, fix],
+    );
 }
 
 #[test]
@@ -118,7 +128,12 @@ fn owners_who_connect_are_found() {
         let problem = format!("does not bind its owner {owner}, who can connect");
         let plant = "ALTER TABLE t NO FORCE ROW LEVEL SECURITY";
         let before = format!("{OWN} ALTER TABLE t OWNER TO {owner}");
-        finds(&format!("force_{name}"), &before, plant, ["warning", "table public.t", &problem, fix]);
+        finds(
+            &format!("force_{name}"),
+            &before,
+            plant,
+            ["owner_not_bound", "warning", "table public.t", &problem, fix],
+        );
     }
 }
 
@@ -126,11 +141,11 @@ fn owners_who_connect_are_found() {
 fn partitions_with_rights_of_their_own_are_found() {
     let before = "CREATE TABLE t (tenant_id text PRIMARY KEY) PARTITION BY HASH (tenant_id);
                   CREATE TABLE \"P\" PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0);
-                  SELECT auth.enable_tenant_isolation('t'); GRANT ALL ON t TO app";
+                  SELECT auth.enable_tenant_isolation('t'); GRANT SELECT ON t TO app";
     let problem = "is a partition that others can read without the policies of public.t";
     let fix = "REVOKE ALL ON public.\"P\" FROM PUBLIC; REVOKE ALL ON public.\"P\" FROM app;";
     let plant = "GRANT SELECT (tenant_id) ON \"P\" TO app; GRANT INSERT ON \"P\" TO PUBLIC";
-    finds("partition", before, plant, ["error", "table public.\"P\"", problem, fix]);
+    finds("partition", before, plant, ["partition_readable", "error", "table public.\"P\"", problem, fix]);
 }
 
 #[test]
@@ -138,28 +153,28 @@ fn calls_for_each_row_are_found() {
     let problem = "calls a function for each row that is needed once a statement";
     let object = "policy own on table public.t";
     for (name, plant, fix) in [
-        ("jwt", "USING (owner = auth.jwt() ->> 'sub')", "USING ((owner = ((SELECT auth.jwt() ->> 'sub'::text))))"),
+        ("jwt", "USING (owner = auth.jwt() ->> 'sub')", "USING ((owner = ( SELECT (auth.jwt() ->> 'sub'::text))))"),
         (
             "jwt_path",
             "USING (owner = auth.jwt() -> 'a' ->> 'b')",
-            "USING ((owner = (((SELECT auth.jwt() -> 'a'::text)) ->> 'b'::text)))",
+            "USING ((owner = ( SELECT ((auth.jwt() -> 'a'::text) ->> 'b'::text))))",
         ),
-        ("role", "USING (auth.has_role('a (b'))", "USING ((SELECT auth.has_role('a (b'::text)))"),
-        ("scope", "WITH CHECK (auth.has_scope('it''s'))", "WITH CHECK ((SELECT auth.has_scope('it''s'::text)))"),
+        ("role", "USING (auth.has_role('a (b'))", "USING (( SELECT auth.has_role('a (b'::text)))"),
+        ("scope", "WITH CHECK (auth.has_scope('it''s'))", "WITH CHECK (( SELECT auth.has_scope('it''s'::text)))"),
         (
             "claim",
             "USING (owner = auth.claim('a', 'b') AND owner = auth.user_id())",
-            "USING (((owner = (SELECT auth.claim(VARIADIC ARRAY['a'::text, 'b'::text]))) AND (owner = auth.user_id())))",
+            "USING (((owner = ( SELECT auth.claim(VARIADIC ARRAY['a'::text, 'b'::text]))) AND (owner = auth.user_id())))",
         ),
         (
             "setting",
             "USING (owner = nullif(current_setting('app.tenant', true), ''))",
-            "USING ((owner = NULLIF((SELECT current_setting('app.tenant'::text, true)), ''::text)))",
+            "USING ((owner = ( SELECT NULLIF(current_setting('app.tenant'::text, true), ''::text))))",
         ),
         (
             "subquery",
             "USING (id IN (SELECT r FROM ref WHERE o = auth.jwt() ->> 'sub'))",
-            "USING ((id IN ( SELECT ref.r\n   FROM public.ref\n  WHERE (ref.o = ((SELECT auth.jwt() ->> 'sub'::text))))))",
+            "USING ((id IN ( SELECT ref.r\n   FROM public.ref\n  WHERE (ref.o = ( SELECT (auth.jwt() ->> 'sub'::text))))))",
         ),
     ] {
         let before = format!("CREATE TABLE ref (r int, o text); {OWN}");
@@ -168,7 +183,7 @@ fn calls_for_each_row_are_found() {
             &format!("bare_{name}"),
             &before,
             &format!("ALTER POLICY own ON t {plant}"),
-            ["notice", object, problem, &fix],
+            ["call_per_row", "notice", object, problem, &fix],
         );
     }
 }
@@ -231,7 +246,8 @@ fn policies_that_let_everybody_in_are_found() {
     let problem = "lets everybody at every row";
     let condition = "tenant_id = (SELECT public.get_current_user_tenant_id())";
     let before = format!(
-        "{T} SELECT auth.enable_tenant_isolation('t'); DROP POLICY tenant_isolation ON t; CREATE POLICY own ON t USING (owner = auth.user_id())"
+        "{T} ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         CREATE POLICY own ON t FOR UPDATE USING (owner = auth.user_id())"
     );
     for (name, plant, fix) in [
         ("all", "CREATE POLICY p ON t USING (true)", format!("USING ({condition}) WITH CHECK ({condition})")),
@@ -244,14 +260,19 @@ fn policies_that_let_everybody_in_are_found() {
         ("delete", "CREATE POLICY p ON t FOR DELETE TO app, PUBLIC USING (true)", format!("USING ({condition})")),
     ] {
         let fix = format!("ALTER POLICY p ON public.t {fix};");
-        finds(&format!("open_{name}"), &before, plant, ["error", "policy p on table public.t", problem, &fix]);
+        finds(
+            &format!("open_{name}"),
+            &before,
+            plant,
+            ["policy_for_everybody", "error", "policy p on table public.t", problem, &fix],
+        );
     }
     let fix = "ALTER POLICY p ON public.t USING (false);";
     finds(
         "open_no_tenant",
         OWN,
         "CREATE POLICY p ON t FOR SELECT USING (true)",
-        ["warning", "policy p on table public.t", problem, fix],
+        ["policy_for_everybody", "warning", "policy p on table public.t", problem, fix],
     );
 }
 
@@ -270,20 +291,21 @@ fn writes_that_nobody_checks_are_found() {
         let fix = format!("ALTER POLICY p ON public.t WITH CHECK ({fix});");
         finds(
             &format!("check_{name}"),
-            OWN,
+            &format!("{OWN} DROP POLICY own ON t; CREATE POLICY own ON t FOR DELETE USING (owner = auth.user_id())"),
             &format!("CREATE POLICY p ON t {plant}"),
-            ["warning", object, problem, &fix],
+            ["unchecked_write", "warning", object, problem, &fix],
         );
     }
     let before = format!(
-        "{T} SELECT auth.enable_tenant_isolation('t'); DROP POLICY tenant_isolation ON t; CREATE POLICY own ON t USING (owner = auth.user_id())"
+        "{T} ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         CREATE POLICY own ON t FOR UPDATE USING (owner = auth.user_id())"
     );
     let fix = "ALTER POLICY p ON public.t WITH CHECK (tenant_id = (SELECT public.get_current_user_tenant_id()));";
     finds(
         "check_tenant",
         &before,
         "CREATE POLICY p ON t FOR INSERT WITH CHECK (true)",
-        ["error", object, problem, fix],
+        ["unchecked_write", "error", object, problem, fix],
     );
 }
 
@@ -292,7 +314,7 @@ fn policies_that_let_other_tenants_in_are_found() {
     let problem = "has a permissive policy beside tenant_isolation, which lets rows of other tenants through";
     let fix = "SELECT auth.enable_tenant_isolation('public.t', 'tenant_id');";
     let plant = "CREATE POLICY own ON t USING (owner = auth.user_id()); CREATE POLICY shared ON t FOR SELECT USING (owner = 'all')";
-    finds("alternative", ISOLATED, plant, ["warning", "table public.t", problem, fix]);
+    finds("alternative", ISOLATED, plant, ["policy_beside_isolation", "warning", "table public.t", problem, fix]);
 }
 
 #[test]
@@ -305,7 +327,7 @@ fn tenant_columns_without_index_are_found() {
         "index",
         before,
         "DROP INDEX i",
-        ["warning", "table public.t", "has no index that begins with column tenant_id", fix],
+        ["tenant_without_index", "warning", "table public.t", "has no index that begins with column tenant_id", fix],
     );
 }
 
@@ -322,11 +344,11 @@ fn views_with_the_rights_of_their_owner_are_found() {
         "view",
         ISOLATED,
         "CREATE VIEW v AS SELECT id FROM t; GRANT SELECT ON v TO app",
-        ["error", "view public.v", problem, fix],
+        ["view_of_owner", "error", "view public.v", problem, fix],
     );
     let fix = "REVOKE ALL ON public.m FROM PUBLIC;";
     let plant = "CREATE MATERIALIZED VIEW m AS TABLE t; GRANT SELECT ON m TO PUBLIC";
-    finds("matview", ISOLATED, plant, ["error", "materialized view public.m", problem, fix]);
+    finds("matview", ISOLATED, plant, ["view_of_owner", "error", "materialized view public.m", problem, fix]);
 }
 
 #[test]
@@ -334,7 +356,7 @@ fn views_with_the_rights_of_their_owner_are_found() {
 fn a_view_of_a_security_invoker_view_is_found() {
     let plant = "CREATE VIEW inner_view WITH (security_invoker = on) AS TABLE t; CREATE VIEW v AS TABLE inner_view";
     let fix = "ALTER VIEW public.v SET (security_invoker = true);";
-    finds("view_of_view", ISOLATED, plant, ["error", "view public.v", VIEW_OF_POSTGRES, fix]);
+    finds("view_of_view", ISOLATED, plant, ["view_of_owner", "error", "view public.v", VIEW_OF_POSTGRES, fix]);
 }
 
 #[test]
@@ -364,7 +386,13 @@ fn roles_that_rls_does_not_bind_are_found() {
     let problem = "can connect, and row-level security does not bind it".to_owned();
     assert_eq!(
         found,
-        [Finding { severity: "warning".into(), object: "role \"By Pass\"".into(), problem, fix: fix.clone() }]
+        [Finding {
+            rule: "role_past_policies".into(),
+            severity: "warning".into(),
+            object: "role \"By Pass\"".into(),
+            problem,
+            fix: fix.clone()
+        }]
     );
     session.run(&fix);
     assert_eq!(session.lint(), []);

@@ -1,11 +1,14 @@
 //! Tenant isolation of a table in one statement, and what `auth.rls_lint` finds.
 
+mod accepted;
 mod clean;
 mod dump;
+mod guard;
 mod lint;
 mod notices;
 mod owners;
 mod refusals;
+mod rules;
 mod server;
 mod tenants;
 mod undo;

@@ -126,6 +126,7 @@ pub struct Notice {
 /// What `auth.rls_lint` reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    pub rule: String,
     pub severity: String,
     pub object: String,
     pub problem: String,
@@ -179,11 +180,18 @@ impl Session {
         self.client.execute("SELECT auth.jwt_session_init($1)", &[&token]).expect("a good token");
     }
 
+    /// What is reported and not accepted.
     pub fn lint(&mut self) -> Vec<Finding> {
-        let rows =
-            self.client.query("SELECT severity, object, problem, fix FROM auth.rls_lint()", &[]).expect("rls_lint");
+        let query = "SELECT rule, severity, object, problem, fix FROM auth.rls_lint() WHERE accepted IS NULL";
+        let rows = self.client.query(query, &[]).expect("rls_lint");
         rows.iter()
-            .map(|row| Finding { severity: row.get(0), object: row.get(1), problem: row.get(2), fix: row.get(3) })
+            .map(|row| Finding {
+                rule: row.get(0),
+                severity: row.get(1),
+                object: row.get(2),
+                problem: row.get(3),
+                fix: row.get(4),
+            })
             .collect()
     }
 }

@@ -119,7 +119,7 @@ fn a_second_call_mends_what_was_changed() {
     session.run("SELECT auth.enable_tenant_isolation('t')");
     let (catalogue, dump) = (database.catalogue(), database.schema());
     session.run(
-        "ALTER TABLE t DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
+        "SET pg_jwks.protect_isolation = off; ALTER TABLE t DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
          ALTER POLICY tenant_isolation ON t TO app USING (tenant_id IS NOT NULL) WITH CHECK (tenant_id IS NULL);
          SELECT auth.enable_tenant_isolation('t');",
     );
@@ -167,7 +167,7 @@ fn what_is_not_known_any_more_is_not_guessed() {
     let database = Database::new("unknown");
     let mut session = database.superuser();
     session
-        .run(&format!("{T} SELECT auth.enable_tenant_isolation('t'); COMMENT ON POLICY tenant_isolation ON t IS NULL"));
+        .run(&format!("{T} SELECT auth.enable_tenant_isolation('t'); SET pg_jwks.protect_isolation = off; COMMENT ON POLICY tenant_isolation ON t IS NULL"));
     let before = database.catalogue();
     let error = session.refused("SELECT auth.disable_tenant_isolation('t')");
     assert_eq!((&*error.sqlstate, error.hint.as_deref()), ("55000", Some("DROP POLICY tenant_isolation ON public.t;")));
@@ -201,6 +201,14 @@ fn the_extension_stays_while_tables_are_isolated() {
     let database = Database::new("stays");
     let mut session = database.superuser();
     session.run(&format!("{T} SELECT auth.enable_tenant_isolation('t')"));
+    for drop in ["DROP EXTENSION pg_jwks", "DROP EXTENSION pg_jwks CASCADE", "DROP EXTENSION plpgsql, pg_jwks CASCADE"]
+    {
+        let error = session.refused(drop);
+        assert_eq!((&*error.sqlstate, &*error.message), ("55006", "table public.t is isolated by tenant"));
+        let hint = error.hint.expect("a hint");
+        assert!(hint.starts_with("SELECT auth.disable_tenant_isolation('public.t');"), "{hint}");
+    }
+    session.run("SET pg_jwks.protect_isolation = off");
     assert_eq!(session.refused("DROP EXTENSION pg_jwks").sqlstate, "2BP01");
     session.run("SELECT auth.disable_tenant_isolation('t'); DROP EXTENSION pg_jwks");
 }

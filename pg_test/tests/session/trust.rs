@@ -50,16 +50,18 @@ fn evil_values() -> HashMap<String, String> {
         ("audit_log", "off"),
         ("audit_claims", "email"),
         ("log_claims", "email"),
+        ("bypass_roles", "evil"),
     ]
     .map(|(name, value)| (name.to_owned(), value.replace('\'', "''")))
     .into()
 }
 
-/// Every setting that a session can change, but the identity, with its value here.
+/// Every setting that a session can change, but the identity and the one that is everybody's, with its value here.
 fn settings(client: &mut Client) -> Vec<(String, String)> {
     run(client, "SELECT auth.init()");
     let query = "SELECT name, current_setting(name) FROM pg_settings
-                  WHERE name LIKE 'pg_jwks.%' AND context IN ('user', 'superuser') ORDER BY name";
+                  WHERE name LIKE 'pg_jwks.%' AND context IN ('user', 'superuser')
+                    AND name <> 'pg_jwks.protect_isolation' ORDER BY name";
     client.query(query, &[]).expect("pg_settings").iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 

@@ -6,7 +6,7 @@ use postgres::Client;
 type Function = (&'static str, &'static str, char, char, bool);
 
 /// Signature, result, volatility, parallel safety, strictness.
-const FUNCTIONS: [Function; 28] = [
+const FUNCTIONS: [Function; 29] = [
     ("actor()", "text", 's', 's', false),
     ("assume_identity(claims jsonb, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
     ("claim(VARIADIC path text[])", "text", 's', 's', true),
@@ -51,6 +51,14 @@ const FUNCTIONS: [Function; 28] = [
     ("organization()", "jsonb", 's', 's', false),
     ("organization_id()", "uuid", 's', 's', false),
     ("revocation_changed()", "trigger", 'v', 'u', false),
+    (
+        "rls_expression(expression pg_node_tree, OUT verdict boolean, OUT verdict_without_identity boolean, \
+         OUT asks boolean, OUT settings text[], OUT claims text[], OUT once pg_node_tree)",
+        "SETOF record",
+        's',
+        'u',
+        false,
+    ),
     ("role()", "text", 's', 's', false),
     ("session()", "jsonb", 's', 's', false),
     ("set_tenant(tenant text, is_local boolean DEFAULT false)", "void", 'v', 'u', false),
@@ -62,10 +70,16 @@ const FUNCTIONS: [Function; 28] = [
 
 /// The functions written in SQL: signature, result, language, volatility, parallel safety. Each has a `search_path` of its
 /// own and the rights of its caller.
-const SQL_FUNCTIONS: [&str; 3] = [
+const SQL_FUNCTIONS: [&str; 9] = [
     "disable_tenant_isolation(tbl regclass) void plpgsql v u",
     "enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id'::name, force boolean DEFAULT true) void plpgsql v u",
-    "rls_lint(OUT severity text, OUT object text, OUT problem text, OUT fix text) SETOF record sql s r",
+    "rls_accept(rule text, object text, reason text) void plpgsql v u",
+    "rls_acceptance() trigger plpgsql v u",
+    "rls_assert(severity text DEFAULT 'error'::text) void plpgsql s u",
+    "rls_findings(OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT owner oid) SETOF record sql s u",
+    "rls_keys(tbl regclass, OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT owner oid) SETOF record sql s r",
+    "rls_lint(OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT accepted text) SETOF record sql s u",
+    "rls_tenants(OUT relation oid, OUT column_name name, OUT number smallint, OUT condition text, OUT is_bound boolean, OUT is_membership boolean) SETOF record sql s r",
 ];
 
 /// Those that write into a table of the extension, with the rights of its owner. Others may not read or write it.
@@ -102,7 +116,7 @@ fn the_functions_in_sql_run_as_their_caller_with_a_safe_search_path() {
                       lanname, provolatile, proparallel)
         FROM pg_proc p JOIN pg_language l ON l.oid = prolang
         WHERE pronamespace = 'auth'::regnamespace AND lanname <> 'c' AND NOT prosecdef AND NOT proisstrict
-          AND proconfig = '{\"search_path=pg_catalog, pg_temp\"}' ORDER BY proname";
+          AND proconfig[1] = 'search_path=pg_catalog, pg_temp' ORDER BY proname";
     assert_eq!(strings(&mut NOT_PRELOADED.client(), query), SQL_FUNCTIONS);
     let definers = "SELECT proname::text FROM pg_proc WHERE pronamespace = 'auth'::regnamespace AND prosecdef
                        AND proconfig = '{\"search_path=pg_catalog, pg_temp\"}' ORDER BY proname";
@@ -156,8 +170,13 @@ fn nobody_but_the_owner_may_create_in_the_schema() {
 }
 
 /// What the extension has beside functions.
-const RELATIONS: [&str; 4] =
-    ["sequence auth.revocations_id_seq", "table auth.revocations", "view auth.jwt_sessions", "view auth.jwt_stats"];
+const RELATIONS: [&str; 5] = [
+    "sequence auth.revocations_id_seq",
+    "table auth.revocations",
+    "table auth.rls_accepted",
+    "view auth.jwt_sessions",
+    "view auth.jwt_stats",
+];
 
 #[test]
 fn the_extension_has_all_its_objects() {

@@ -337,6 +337,8 @@ fn sensible_values_are_accepted() {
     accepted(&mut client, "on_expiry", &["terminate", "error"]);
     accepted(&mut client, "tenant_claim", &["", "org.id", "https://a.example/org_id"]);
     accepted(&mut client, "tenant_lookup", &["app.members (user_id, org_id)", "\"S\".\"T\" (\"a b\", \"c\")"]);
+    accepted(&mut client, "protect_isolation", &["off", "on"]);
+    accepted(&mut client, "bypass_roles", &["", "app_owner, worker"]);
     accepted(&mut client, "session_scope", &["transaction", "any"]);
     accepted(&mut client, "trust_request_claims", &["on", "off"]);
     accepted(&mut client, "token_type", &["any", "ACCESS"]);
@@ -370,6 +372,7 @@ fn the_settings_are_those_that_are_documented() {
         "audit_claims superuser string: none",
         "audit_log superuser enum: rejected",
         "authn_claim superuser string: none",
+        "bypass_roles superuser string: none",
         "ca_file superuser string: none",
         // Where the library is preloaded, this one is fixed when the server starts, and so is shared_cache_size.
         "claim_settings sighup string: none",
@@ -388,6 +391,7 @@ fn the_settings_are_those_that_are_documented() {
         "max_token_age superuser integer s: 0",
         "max_token_lifetime superuser integer s: 0",
         "on_expiry superuser enum: error",
+        "protect_isolation user bool: on",
         "providers superuser string: none",
         "read_only_claim superuser string: none",
         "required_claims superuser string: none",

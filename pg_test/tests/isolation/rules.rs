@@ -1,0 +1,365 @@
+//! The rules about what policies say, whom they do not bind, and keys that reach across tenants.
+
+use crate::lint::finds;
+use crate::server::*;
+
+const POLICY: &str = "policy p on table public.t";
+
+/// A table with one policy of its owner's rows.
+const OWN: &str = "CREATE TABLE t (id uuid, tenant_id uuid PRIMARY KEY, owner text, shared boolean);
+    ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY p ON t USING (owner = auth.user_id());";
+
+#[test]
+fn claims_that_users_write_are_found_in_each_form() {
+    let fix = "ALTER POLICY p ON public.t USING (false);";
+    for (number, (condition, claim)) in [
+        ("(SELECT auth.jwt() -> 'user_metadata' ->> 'role') = 'admin'", "user_metadata.role"),
+        ("(SELECT auth.session() #>> '{user_metadata,role}') = 'admin'", "user_metadata.role"),
+        ("(SELECT (auth.jwt())['user_metadata']['role']) = '1'", "user_metadata.role"),
+        ("(SELECT auth.claim('unsafe_metadata', 'role')) = 'admin'", "unsafe_metadata.role"),
+        ("(SELECT jsonb_extract_path_text(auth.jwt(), 'user_metadata', 'role')) = 'x'", "user_metadata.role"),
+        ("(SELECT auth.jwt() ->> 'https://example.com/user_metadata') = 'x'", "https://example.com/user_metadata"),
+        ("owner = ANY (ARRAY[(SELECT auth.claim('raw_user_meta_data'))])", "raw_user_meta_data"),
+        ("EXISTS (SELECT FROM ref WHERE a = (SELECT auth.claim('user_metadata')))", "user_metadata"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let problem = format!("trusts claim {claim}, which users can change themselves");
+        let plant = format!("ALTER POLICY p ON t USING (owner = auth.user_id() OR {condition})");
+        finds(
+            &format!("claim_{number}"),
+            &format!("CREATE TABLE ref (a text); {OWN}"),
+            &plant,
+            ["claim_of_user", "error", POLICY, &problem, fix],
+        );
+    }
+    let problem = "trusts claim nickname, which users can change themselves";
+    let plant = "ALTER POLICY p ON t USING (owner = (SELECT auth.claim('nickname')))";
+    finds("claim_profile", OWN, plant, ["claim_of_user", "warning", POLICY, problem, fix]);
+}
+
+#[test]
+fn conditions_that_are_always_true_are_found() {
+    let problem = "lets everybody at every row";
+    let fix = "ALTER POLICY p ON public.t USING (tenant_id = (SELECT public.get_current_user_tenant_id())) WITH CHECK (tenant_id = (SELECT public.get_current_user_tenant_id()));";
+    for (number, condition) in [
+        "1 = 1",
+        "NOT false",
+        "owner = auth.user_id() OR 'a' = 'a'",
+        "coalesce(true, owner = auth.user_id())",
+        "CASE WHEN 2 > 1 THEN true ELSE owner = auth.user_id() END",
+        "(SELECT true)",
+        "'x' IN ('x', 'y')",
+        "NOT ('' IS NULL)",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let plant = format!("ALTER POLICY p ON t USING ({condition})");
+        finds(&format!("true_{number}"), OWN, &plant, ["policy_for_everybody", "error", POLICY, problem, fix]);
+    }
+}
+
+#[test]
+fn policies_that_hold_without_identity_are_found() {
+    let problem = "lets sessions without identity at every row";
+    for (number, condition) in [
+        "((owner = auth.user_id()) OR (auth.user_id() IS NULL))",
+        "((owner = auth.user_id()) OR (( SELECT auth.user_id() AS user_id) IS NULL))",
+        "(COALESCE(auth.user_id(), ''::text) = ''::text)",
+        "(NOT ( SELECT auth.has_role('banned'::text) AS has_role))",
+        "(( SELECT auth.claim(VARIADIC ARRAY['plan'::text]) AS claim) IS DISTINCT FROM 'free'::text)",
+        "((auth.uid() IS NULL) OR (owner = auth.user_id()))",
+        "((public.get_current_user_tenant_id() IS NULL) OR (tenant_id = public.get_current_user_tenant_id()))",
+        "(NULLIF(auth.tenant_id(), ''::text) IS NULL)",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let plant = format!("ALTER POLICY p ON t USING ({condition})");
+        let fix = format!("ALTER POLICY p ON public.t USING (({condition}) AND (SELECT auth.jwt()) IS NOT NULL);");
+        finds(&format!("nobody_{number}"), OWN, &plant, ["policy_without_identity", "error", POLICY, problem, &fix]);
+    }
+    let fix = "ALTER POLICY p ON public.t WITH CHECK ((((owner = auth.user_id()) OR (auth.user_id() IS NULL))) AND (SELECT auth.jwt()) IS NOT NULL);";
+    let plant = "DROP POLICY p ON t; CREATE POLICY p ON t FOR INSERT WITH CHECK (owner = auth.user_id() OR auth.user_id() IS NULL)";
+    let before = format!("{OWN} CREATE POLICY q ON t FOR DELETE USING (owner = auth.user_id())");
+    finds("nobody_insert", &before, plant, ["policy_without_identity", "error", POLICY, problem, fix]);
+}
+
+/// Reading a policy must not run what its owner wrote, as whoever asks.
+#[test]
+fn linting_runs_no_function_of_users_and_survives_errors_in_policies() {
+    let database = Database::new("lint_runs_nothing");
+    let mut owner = database.connect("owner");
+    owner.run(
+        "CREATE SEQUENCE ran; GRANT ALL ON SEQUENCE ran TO PUBLIC;
+         CREATE FUNCTION evil(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE SET search_path = '' AS
+             $$ BEGIN RETURN nextval('public.ran') > 0; END $$;
+         CREATE FUNCTION evil(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = '' AS
+             $$ SELECT public.evil($1) $$;
+         CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = evil);
+         CREATE DOMAIN trap AS text CHECK (evil(VALUE));
+         CREATE TYPE colour AS ENUM ('red', 'green');
+         CREATE CAST (colour AS boolean) WITH INOUT;
+         CREATE TABLE t (id int, owner text);
+         ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         CREATE POLICY a ON t FOR SELECT USING (evil('x'));
+         CREATE POLICY b ON t FOR INSERT WITH CHECK ('x' === 'y');
+         CREATE POLICY c ON t FOR DELETE USING ('x'::trap = 'x');
+         CREATE POLICY d ON t FOR UPDATE USING (1 / 0 = 1) WITH CHECK (owner = auth.user_id());
+         CREATE POLICY e ON t FOR UPDATE TO owners USING (CASE WHEN evil('x') THEN repeat('x', 1000000000) || 'y' = '' END);
+         CREATE POLICY f ON t FOR SELECT TO owners USING (ROW('red'::colour, 'x'::trap) = ROW('green'::colour, 'x'::trap));
+         CREATE POLICY g ON t FOR DELETE TO owners USING ('{x}'::trap[] = '{x}'::trap[] OR 'x' = ANY (ARRAY['x']::trap[]))",
+    );
+    let ran = "SELECT last_value::text || is_called FROM ran";
+    let before = owner.column(ran);
+    for mut session in [database.superuser(), database.connect("app")] {
+        assert!(session.lint().len() < 7);
+    }
+    assert_eq!(owner.column(ran), before);
+    // What can be known is still known.
+    let query = "SELECT polname || ' ' || coalesce(r.verdict::text, '-') FROM pg_policy, auth.rls_expression(polqual) r ORDER BY 1";
+    assert_eq!(database.superuser().column(query), ["a -", "c -", "d -", "e -", "f -", "g -"]);
+}
+
+#[test]
+fn privileges_that_policies_do_not_bind_are_found() {
+    let fix = |grantee: &str| format!("REVOKE TRUNCATE, REFERENCES, TRIGGER ON public.t FROM {grantee};");
+    for (name, plant, severity, problem, grantee) in [
+        ("all", "GRANT ALL ON t TO app", "error", "grants REFERENCES to app, TRIGGER to app, TRUNCATE to app", "app"),
+        ("truncate", "GRANT TRUNCATE ON t TO PUBLIC", "error", "grants TRUNCATE to PUBLIC", "PUBLIC"),
+        ("trigger", "GRANT TRIGGER, SELECT ON t TO app", "error", "grants TRIGGER to app", "app"),
+        (
+            "references",
+            "GRANT REFERENCES (id) ON t TO app, member",
+            "warning",
+            "grants REFERENCES to app, REFERENCES to member",
+            "app, member",
+        ),
+    ] {
+        let problem = format!("{problem}, which policies do not bind");
+        let finding = ["privilege_past_policies", severity, "table public.t", &problem, &fix(grantee)];
+        finds(&format!("privilege_{name}"), OWN, plant, finding);
+    }
+}
+
+#[test]
+fn functions_that_read_past_policies_for_others_are_found() {
+    let problem = "reads public.t with the rights of postgres, whom policies do not bind";
+    for (name, body) in [
+        ("sql", "LANGUAGE sql AS 'SELECT count(*) FROM t'"),
+        ("plpgsql", r#"LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM public."t"); END'"#),
+        ("atomic", "BEGIN ATOMIC SELECT count(*) FROM t; END"),
+    ] {
+        let plant = format!("CREATE FUNCTION f(a int) RETURNS bigint SECURITY DEFINER {body}");
+        let fix = "ALTER FUNCTION public.f(integer) SECURITY INVOKER;";
+        finds(
+            &format!("definer_{name}"),
+            OWN,
+            &plant,
+            ["function_of_owner", "error", "function public.f(integer)", problem, fix],
+        );
+    }
+    let mut session = Database::new("definer_fine").superuser();
+    session.run(OWN);
+    session.run(
+        "CREATE FUNCTION own_rows() RETURNS bigint SECURITY DEFINER SET search_path = public, pg_temp LANGUAGE sql
+             AS 'SELECT count(*) FROM t WHERE owner = auth.user_id()';
+         CREATE FUNCTION private() RETURNS bigint SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM t';
+         REVOKE ALL ON FUNCTION private() FROM PUBLIC;
+         CREATE FUNCTION other() RETURNS bigint SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM ran';
+         CREATE FUNCTION fired() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS 'BEGIN DELETE FROM t; RETURN NEW; END';
+         CREATE FUNCTION invoker() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM t'; CREATE TABLE ran ()"
+            .replace("CREATE TABLE ran ()", "")
+            .replacen("CREATE FUNCTION own_rows", "CREATE TABLE ran (); CREATE FUNCTION own_rows", 1)
+            .as_str(),
+    );
+    assert_eq!(session.lint(), []);
+}
+
+#[test]
+fn functions_of_policies_without_search_path_are_found() {
+    let problem = "is called by policies, and finds names by the search_path of whoever asks";
+    let plant = "CREATE SCHEMA \"My App\"; CREATE FUNCTION \"My App\".mine(text) RETURNS boolean STABLE LANGUAGE sql AS 'SELECT $1 = auth.user_id()';
+                 ALTER POLICY p ON t USING (\"My App\".mine(owner))";
+    let fix = "ALTER FUNCTION \"My App\".mine(text) SET search_path = pg_catalog, \"My App\", pg_temp;";
+    let finding = ["function_search_path", "warning", "function \"My App\".mine(text)", problem, fix];
+    finds("search_path", OWN, plant, finding);
+}
+
+#[test]
+fn foreign_tables_with_tenants_are_found() {
+    let plant = "CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+                 CREATE FOREIGN TABLE f (tenant_id uuid) SERVER nowhere; GRANT SELECT ON f TO app";
+    let problem = "has column tenant_id, and row-level security does not hold for it";
+    let fix = "REVOKE ALL ON public.f FROM app;";
+    finds("foreign_table", OWN, plant, ["foreign_table", "error", "foreign table public.f", problem, fix]);
+}
+
+#[test]
+fn several_policies_where_one_would_do_are_found() {
+    let problem =
+        |command: &str| format!("has 2 permissive policies for {command} and the same roles, where one would do");
+    let fix = "DROP POLICY q ON public.t; ALTER POLICY p ON public.t USING (((owner = auth.user_id())) OR (shared));";
+    let plant = "CREATE POLICY q ON t USING (shared)";
+    finds("several_all", OWN, plant, ["several_policies", "notice", "table public.t", &problem("ALL"), fix]);
+    let before = "CREATE TABLE t (owner text, shared boolean); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+        CREATE POLICY a ON t FOR UPDATE TO app, owner USING (owner = auth.user_id()) WITH CHECK (auth.role() = 'x')";
+    let plant = "CREATE POLICY b ON t FOR UPDATE TO owner, app USING (shared); CREATE POLICY c ON t FOR SELECT TO app, owner USING (shared)";
+    let fix = "DROP POLICY b ON public.t; ALTER POLICY a ON public.t USING (((owner = auth.user_id())) OR (shared)) WITH CHECK (((auth.role() = 'x'::text)) OR (shared));";
+    finds("several_update", before, plant, ["several_policies", "notice", "table public.t", &problem("UPDATE"), fix]);
+}
+
+const FOLDERS: &str = "CREATE TABLE folder (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id uuid NOT NULL);
+    CREATE TABLE document (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, folder_id int);
+    CREATE INDEX ON folder (tenant_id); CREATE INDEX ON document (tenant_id);
+    SELECT auth.enable_tenant_isolation('folder'), auth.enable_tenant_isolation('document');";
+
+const CROSSING: &str = "lets a tenant refer to rows of other tenants in table public.folder, find out which there are, and lose its own with them";
+
+#[test]
+fn foreign_keys_across_tenants_are_found() {
+    for (number, (actions, more)) in [
+        ("", ""),
+        ("ON DELETE CASCADE ON UPDATE CASCADE", " ON UPDATE CASCADE ON DELETE CASCADE"),
+        ("ON DELETE SET NULL", " ON DELETE SET NULL (folder_id)"),
+        (
+            "ON DELETE RESTRICT DEFERRABLE INITIALLY DEFERRED NOT VALID",
+            " ON DELETE RESTRICT DEFERRABLE INITIALLY DEFERRED NOT VALID",
+        ),
+        ("ON DELETE SET DEFAULT DEFERRABLE", " ON DELETE SET DEFAULT (folder_id) DEFERRABLE"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let plant =
+            format!("ALTER TABLE document ADD CONSTRAINT \"In\" FOREIGN KEY (folder_id) REFERENCES folder {actions}");
+        let fix = format!(
+            "ALTER TABLE public.folder ADD UNIQUE (tenant_id, id); ALTER TABLE public.document DROP CONSTRAINT \"In\", \
+             ADD CONSTRAINT \"In\" FOREIGN KEY (tenant_id, folder_id) REFERENCES public.folder (tenant_id, id){more};"
+        );
+        let object = "constraint \"In\" on table public.document";
+        finds(
+            &format!("foreign_key_{number}"),
+            FOLDERS,
+            &plant,
+            ["foreign_key_across_tenants", "error", object, CROSSING, &fix],
+        );
+    }
+    let before = format!("{FOLDERS} ALTER TABLE folder ADD UNIQUE (id, tenant_id), ADD parent int");
+    let problem = CROSSING;
+    let fix = "ALTER TABLE public.folder DROP CONSTRAINT folder_parent_fkey, ADD CONSTRAINT folder_parent_fkey \
+               FOREIGN KEY (tenant_id, parent) REFERENCES public.folder (tenant_id, id);";
+    let plant = "ALTER TABLE folder ADD FOREIGN KEY (parent) REFERENCES folder";
+    let object = "constraint folder_parent_fkey on table public.folder";
+    finds("foreign_key_self", &before, plant, ["foreign_key_across_tenants", "error", object, problem, fix]);
+}
+
+/// The story: B's document in A's folder; A deletes its folder, and B loses the document.
+#[test]
+fn a_tenant_can_neither_refer_to_another_s_row_nor_lose_rows_with_it_once_the_fix_has_run() {
+    let mut session = Database::new("foreign_key_story").superuser();
+    session.run(FOLDERS);
+    session.run(
+        "ALTER TABLE document ADD CONSTRAINT in_folder FOREIGN KEY (folder_id) REFERENCES folder ON DELETE CASCADE;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON folder, document TO app",
+    );
+    let insert = "INSERT INTO document (id, folder_id) VALUES (gen_random_uuid(), 1)";
+    let story = |session: &mut Session| {
+        session.run("SET ROLE app");
+        session.log_in(A);
+        session.run("INSERT INTO folder DEFAULT VALUES");
+        session.log_in(B);
+    };
+    session.run("BEGIN");
+    story(&mut session);
+    session.run(insert);
+    session.log_in(A);
+    session.run("DELETE FROM folder");
+    session.log_in(B);
+    assert_eq!(session.column("SELECT id FROM document"), [""; 0], "the fault: B's row is gone");
+    session.run("ROLLBACK; RESET ROLE; SELECT auth.jwt_session_clear()");
+    let fix =
+        session.lint().into_iter().find(|found| found.rule == "foreign_key_across_tenants").expect("a finding").fix;
+    session.run(&fix);
+    session.run("ALTER SEQUENCE folder_id_seq RESTART");
+    story(&mut session);
+    assert_eq!(session.refused(insert).sqlstate, "23503");
+}
+
+#[test]
+fn enabling_isolation_notes_foreign_keys_across_tenants() {
+    let mut session = Database::new("foreign_key_notice").superuser();
+    session.run(
+        "CREATE TABLE folder (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id uuid NOT NULL);
+         CREATE TABLE document (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, folder_id int REFERENCES folder);
+         CREATE INDEX ON folder (tenant_id); CREATE INDEX ON document (tenant_id)",
+    );
+    assert_eq!(session.notes("SELECT auth.enable_tenant_isolation('folder')"), []);
+    let notes = session.notes("SELECT auth.enable_tenant_isolation('document')");
+    let [note] = &notes[..] else { panic!("{notes:?}") };
+    assert_eq!(note.message, format!("constraint document_folder_id_fkey on table public.document {CROSSING}"));
+    session.run(note.hint.as_deref().expect("a hint"));
+    assert_eq!(
+        session.notes("SELECT auth.enable_tenant_isolation('document'), auth.enable_tenant_isolation('folder')"),
+        []
+    );
+    assert_eq!(session.lint(), []);
+}
+
+#[test]
+fn keys_that_tell_tenants_of_each_other_are_found() {
+    let problem = "lets a tenant find out which values others have";
+    let before = "CREATE TABLE t (id uuid PRIMARY KEY, number serial UNIQUE, counter int GENERATED BY DEFAULT AS IDENTITY UNIQUE,
+            email text, slug text, tenant_id uuid NOT NULL);
+        CREATE UNIQUE INDEX ON t (tenant_id, slug); CREATE TABLE shared (slug text UNIQUE);
+        SELECT auth.enable_tenant_isolation('t')";
+    for (name, plant, object, fix) in [
+        (
+            "constraint",
+            "ALTER TABLE t ADD CONSTRAINT \"E\" UNIQUE (email) INCLUDE (slug) DEFERRABLE",
+            "constraint \"E\" on table public.t",
+            "ALTER TABLE public.t DROP CONSTRAINT \"E\", ADD CONSTRAINT \"E\" UNIQUE (tenant_id, email) INCLUDE (slug) DEFERRABLE;",
+        ),
+        (
+            "index",
+            "CREATE UNIQUE INDEX \"E\" ON t (lower(email)) WHERE slug IS NOT NULL",
+            "index public.\"E\"",
+            "DROP INDEX public.\"E\"; CREATE UNIQUE INDEX \"E\" ON public.t USING btree (tenant_id, lower(email)) WHERE (slug IS NOT NULL);",
+        ),
+        (
+            "primary",
+            "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (slug)",
+            "constraint t_pkey on table public.t",
+            "ALTER TABLE public.t DROP CONSTRAINT t_pkey, ADD CONSTRAINT t_pkey PRIMARY KEY (tenant_id, slug);",
+        ),
+    ] {
+        finds(&format!("unique_{name}"), before, plant, ["unique_across_tenants", "notice", object, problem, fix]);
+    }
+}
+
+/// Policies and grants by the thousand: a lint belongs into every deployment.
+#[test]
+fn ten_thousand_tables_and_policies_take_less_than_five_seconds() {
+    let database = Database::new("lint_many");
+    let mut session = database.superuser();
+    session.run(
+        "DO $$ BEGIN FOR n IN 1..10000 LOOP
+             EXECUTE format('CREATE TABLE t%1$s (id bigint, owner text, tenant_id uuid NOT NULL);
+                 ALTER TABLE t%1$s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+                 CREATE POLICY p ON t%1$s USING (tenant_id = (SELECT get_current_user_tenant_id()) AND owner = auth.user_id());
+                 GRANT SELECT, INSERT ON t%1$s TO app;', n);
+             IF n % 500 = 0 THEN COMMIT; END IF;
+         END LOOP; END $$",
+    );
+    session.run("ANALYZE pg_catalog.pg_class; ANALYZE pg_catalog.pg_attribute; ANALYZE pg_catalog.pg_policy; ANALYZE pg_catalog.pg_depend");
+    let start = std::time::Instant::now();
+    let findings = session.lint();
+    let took = start.elapsed();
+    assert_eq!(findings.len(), 10_000, "each lacks an index: {:?}", findings.first());
+    assert!(findings.iter().all(|found| found.rule == "tenant_without_index"));
+    println!("10,000 tables and policies: {took:?}");
+    assert!(took.as_secs_f64() < 5.0, "{took:?}");
+}
