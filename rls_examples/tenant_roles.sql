@@ -12,7 +12,22 @@
 BEGIN;
 
 CREATE EXTENSION IF NOT EXISTS pg_jwks;
-SELECT 'CREATE ROLE app NOLOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') \gexec
+SELECT 'CREATE ROLE app NOLOGIN' FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolcreaterole)
+   AND to_regrole('app') IS NULL \gexec
+DO $$
+DECLARE
+    before CONSTANT text := current_setting('role');
+BEGIN
+    IF to_regnamespace('tenant_roles') IS NOT NULL THEN
+        RAISE duplicate_schema USING MESSAGE = 'schema "tenant_roles" already exists', HINT = 'To begin anew, run the line Undo above.';
+    END IF;
+    PERFORM set_config('role', 'app', true);
+    PERFORM set_config('role', before, true);
+EXCEPTION WHEN insufficient_privilege OR invalid_parameter_value THEN
+    RAISE USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM,
+        HINT = format('A superuser first runs: CREATE ROLE app NOLOGIN; GRANT app TO %I;', current_user);
+END
+$$;
 
 -- For sessions to come. Needs a superuser, or GRANT SET ON PARAMETER pg_jwks.tenant_lookup, pg_jwks.tenant_claim. A
 -- claim would win over the look-up.
@@ -80,7 +95,23 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON tenant_roles.member, tenant_roles.docume
 
 COMMIT;
 
--- Try it: without a token there are no rows.
-SET ROLE app;
-SELECT count(*) AS documents FROM tenant_roles.document;
-RESET ROLE;
+-- Try it: the rows of two users, by identities without a token.
+SELECT has_function_privilege('auth.assume_identity(jsonb, boolean)', 'EXECUTE') AS may_assume \gset
+\if :may_assume
+    BEGIN;
+    SET LOCAL pg_jwks.tenant_lookup = 'tenant_roles.member (user_id, tenant_id)';
+    SET LOCAL pg_jwks.tenant_claim = '';
+    SELECT auth.assume_identity('{"sub": "alice"}', true) \gset
+    SET LOCAL ROLE app;
+    SELECT auth.user_id() AS "user", tenant_roles.level(), body FROM tenant_roles.document;
+    COMMIT;
+    BEGIN;
+    SET LOCAL pg_jwks.tenant_lookup = 'tenant_roles.member (user_id, tenant_id)';
+    SET LOCAL pg_jwks.tenant_claim = '';
+    SELECT auth.assume_identity('{"sub": "bob"}', true) \gset
+    SET LOCAL ROLE app;
+    SELECT auth.user_id() AS "user", tenant_roles.level(), body FROM tenant_roles.document;
+    COMMIT;
+\else
+    \echo 'To see rows here, a superuser first grants EXECUTE on auth.assume_identity() to you.'
+\endif

@@ -20,6 +20,7 @@ fn main() {
     println!("PostgreSQL {}; issuer {}", cluster.major_version(), issuer.url());
 
     println!("\nThe schema, as the README has it:\n\n{}", schema());
+    assert_eq!(psql(&cluster, "postgres", &[], "CREATE ROLE app LOGIN"), "");
     assert_eq!(psql(&cluster, "postgres", &[], schema()), "");
 
     let alice = key.sign(&claims(issuer.url(), "alice"));

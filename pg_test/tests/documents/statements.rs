@@ -33,8 +33,14 @@ fn server() -> Cluster {
 /// Runs a script as an administrator with psql, in a new session.
 #[track_caller]
 fn run(cluster: &Cluster, sql: &str) {
+    run_as("postgres", cluster, sql);
+}
+
+/// Runs a script as another role.
+#[track_caller]
+fn run_as(role: &str, cluster: &Cluster, sql: &str) {
     let path = cluster.write_file("documents.sql", sql);
-    if let Err(output) = cluster.run_sql_file("postgres", "app", path) {
+    if let Err(output) = cluster.run_sql_file(role, "app", path) {
         panic!("{sql}\n{output}");
     }
 }
@@ -91,7 +97,8 @@ fn the_start_the_tenants_and_the_roles_work_and_can_be_removed() {
     reloaded(&cluster, "session_preload_libraries");
     publish(&cluster, &key);
     reloaded(&cluster, "pg_jwks.jwks");
-    run(&cluster, schema);
+    run(&cluster, "CREATE ROLE proprietor LOGIN; ALTER DATABASE app OWNER TO proprietor;");
+    run_as("proprietor", &cluster, schema);
 
     let mut app = cluster.connect("app", "app");
     for user in ["alice", "bob"] {

@@ -17,10 +17,12 @@ fn all_run_in_one_database_and_are_undone() {
         for template in specs::all() {
             let path = file(template.name);
             let output = server.run_sql_file("postgres", "shop", &path).unwrap_or_else(|output| panic!("{output}"));
-            assert!(output.contains("row)") || output.contains("rows)"), "{} prints {output}", template.name);
+            let results = output.matches("row)").count() + output.matches("rows)").count();
+            assert!(results >= 2 && !output.contains("(0 rows)"), "{} prints {output}", template.name);
             assert!(!output.contains("WARNING") && !output.contains("ERROR"), "{output}");
             let again = server.run_sql_file("postgres", "shop", &path).expect_err("a second run");
             assert!(again.contains(&format!("schema \"{}\" already exists", template.name)), "{again}");
+            assert!(again.contains("HINT:  To begin anew, run the line Undo above."), "{again}");
             assert_eq!(again.matches("ERROR").count(), 1, "{again}");
         }
         assert!(lint(&mut client).is_empty(), "{:?}", lint(&mut client));
@@ -36,6 +38,29 @@ fn all_run_in_one_database_and_are_undone() {
                          + (SELECT count(*) FROM pg_db_role_setting WHERE setconfig <> '{}')";
         assert_eq!(client.query_one(left, &[]).expect("the catalogue").get::<_, i64>(0), 0, "round {round}");
     }
+}
+
+/// An owner who could not act as the application would find out at the last line.
+#[test]
+fn an_owner_who_is_no_member_of_app_is_told_before_anything_is_made() {
+    let server = started();
+    run(&mut server.client(), "CREATE ROLE proprietor LOGIN");
+    run(&mut server.client(), "CREATE DATABASE shop OWNER proprietor");
+    run(&mut server.connect("postgres", "shop"), "CREATE EXTENSION pg_jwks");
+    let hint = "HINT:  A superuser first runs: CREATE ROLE app NOLOGIN; GRANT app TO proprietor;";
+    for (setup, message) in [
+        ("SELECT", "role \"app\" does not exist"),
+        ("CREATE ROLE app NOLOGIN", "permission denied to set role \"app\""),
+    ] {
+        run(&mut server.client(), setup);
+        for template in specs::all() {
+            let output = server.run_sql_file("proprietor", "shop", file(template.name)).expect_err(template.name);
+            assert!(output.contains(message) && output.contains(hint), "{}: {output}", template.name);
+            assert_eq!(output.matches("ERROR").count(), 1, "{output}");
+        }
+    }
+    let made = "SELECT count(*) FROM pg_namespace WHERE nspowner = 'proprietor'::regrole";
+    assert_eq!(server.connect("postgres", "shop").query_one(made, &[]).expect("schemas").get::<_, i64>(0), 0);
 }
 
 /// One database has one source of tenants: that of the file which was run last.
