@@ -14,7 +14,9 @@ fn main() {
     for version in TURNING_POINTS {
         println!("cargo::rustc-check-cfg=cfg(before_pg{version})");
     }
-    println!("cargo::rustc-check-cfg=cfg(without_citext, without_pgaudit, without_pam, without_mount_namespaces)");
+    println!(
+        "cargo::rustc-check-cfg=cfg(without_citext, without_pgaudit, without_cron, without_pgtap, without_pam, without_mount_namespaces)"
+    );
     let pg_config = env::var_os("PG_CONFIG").unwrap_or_else(|| {
         println!("cargo::rerun-if-env-changed=PATH");
         "pg_config".into()
@@ -27,9 +29,15 @@ fn main() {
     for version in TURNING_POINTS.into_iter().filter(|version| major_version < *version) {
         println!("cargo::rustc-cfg=before_pg{version}");
     }
-    let citext = |sharedir: String| Path::new(sharedir.trim()).join("extension/citext.control");
-    if !value(&pg_config, "--sharedir").map(citext).is_some_and(|control| control.exists()) {
-        println!("cargo::rustc-cfg=without_citext");
+    let extensions = value(&pg_config, "--sharedir").map(|folder| Path::new(folder.trim()).join("extension"));
+    for (extension, cfg) in [("citext", "citext"), ("pgaudit", "pgaudit"), ("pg_cron", "cron"), ("pgtap", "pgtap")] {
+        let control = extensions.as_ref().map(|folder| folder.join(format!("{extension}.control")));
+        if let Some(folder) = &extensions {
+            println!("cargo::rerun-if-changed={}", folder.display());
+        }
+        if !control.is_some_and(|control| control.exists()) {
+            println!("cargo::rustc-cfg=without_{cfg}");
+        }
     }
     let has_pam = value(&pg_config, "--configure").is_some_and(|flags| flags.contains("--with-pam"));
     let has_mount_namespaces = has_mount_namespaces();
@@ -38,12 +46,6 @@ fn main() {
     }
     if !has_pam || !has_mount_namespaces {
         println!("cargo::rustc-cfg=without_pam");
-    }
-    if let Some(pkglibdir) = value(&pg_config, "--pkglibdir") {
-        println!("cargo::rerun-if-changed={}", pkglibdir.trim());
-        if !Path::new(pkglibdir.trim()).join("pgaudit.so").exists() {
-            println!("cargo::rustc-cfg=without_pgaudit");
-        }
     }
 }
 
