@@ -3,6 +3,7 @@
 
 mod backing_out;
 mod extensions;
+mod orms;
 mod replication;
 mod sections;
 mod shop;
