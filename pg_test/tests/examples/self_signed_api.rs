@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use pg_test::cluster::Options;
+use pg_test::documents::Page;
 use pg_test::node::node;
 use pg_test::tls::encrypt;
 use pg_test::{Alg, Cluster, Credentials, RawClient, SigningKey, now, pg_error};
@@ -110,7 +111,7 @@ fn a_token_does_not_outlive_a_membership() {
 
 #[test]
 fn the_linter_has_nothing_to_say() {
-    let query = "SELECT concat_ws(' | ', severity, object, problem) FROM auth.rls_lint()";
+    let query = "SELECT concat_ws(' | ', severity, object, problem) FROM auth.rls_lint() WHERE accepted IS NULL";
     let found = SERVER.cluster.connect("postgres", "service").query(query, &[]).expect("auth.rls_lint()");
     assert_eq!(found.iter().map(|row| row.get(0)).collect::<Vec<String>>(), [""; 0]);
 }
@@ -380,4 +381,45 @@ fn it_says_what_it_needs() {
     fs::set_permissions(&key, Permissions::from_mode(0o640)).expect("permissions");
     assert!(start("api").contains("is a private key that others may read"));
     assert!(start("postgres").contains(r#""postgres" is a superuser, has BYPASSRLS or owns tables"#));
+}
+
+/// On a stock Debian the owner of the tables comes in by the socket alone.
+#[test]
+fn the_commands_of_the_readme_run_where_the_owner_has_no_password() {
+    let cluster = Cluster::options().setting("shared_preload_libraries", "pg_jwks").start();
+    cluster.write_file("pg_hba.conf", "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n");
+    cluster.restart();
+    let commands = &Page::of_repository("rls_examples/self_signed_api/README.md").blocks("Run it", "sh")[0];
+    assert!(!commands.contains("OWNER_DATABASE_URL"));
+    let installed = commands.lines().filter(|line| *line != "npm ci" && !line.contains("npm start"));
+    let commands = installed
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("sudo -u postgres ", "")
+        .replace(r"-c '\password api'", "-c \"ALTER ROLE api PASSWORD 'password'\"");
+    let copy = node(&EXAMPLE).get_current_dir().expect("the installed copy").to_owned();
+    let psql = cluster.program("psql");
+    let programs = std::path::Path::new(psql.get_program()).parent().expect("a folder").display().to_string();
+    let keys = tempfile::tempdir().expect("a temporary folder");
+    let run = |commands: &str| {
+        let mut command = std::process::Command::new("bash");
+        command
+            .args(["-euo", "pipefail", "-c", &format!("cd {}\n{commands}", copy.display())])
+            .env("PATH", format!("{programs}:{}", std::env::var("PATH").expect("PATH")))
+            .env("KEYS_FOLDER", keys.path())
+            .env("PGHOST", cluster.socket_dir())
+            .envs([("PGPORT", cluster.port().to_string()), ("PGUSER", "postgres".into())]);
+        let output = command.output().expect("bash");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.success(), said)
+    };
+    let (succeeds, said) = run(&commands);
+    assert!(succeeds, "{said}");
+    let (_, said) = run("psql -Atd app -c 'SELECT count(*) FROM credentials'");
+    assert_eq!(said, "1\n");
+    // Nobody of that name, and names that would be SQL.
+    let (_, said) = run("npm run --silent set-password carol@acme.example | psql -d app");
+    assert!(said.contains("There is no user carol@acme.example."), "{said}");
+    let (succeeds, said) = run("npm run --silent set-password \"a'b@acme.example\" | psql -d app");
+    assert!(!succeeds && said.contains("set-password alice@acme.example"), "{said}");
 }

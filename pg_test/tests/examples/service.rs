@@ -37,8 +37,10 @@ pub static SERVER: LazyLock<Server> = LazyLock::new(|| {
     }
     let set_password = |email| {
         let mut command = node(&EXAMPLE);
-        command.args(["dist/set_password.js", email]);
-        run(command.env("OWNER_DATABASE_URL", url(&cluster, "postgres", TEMPLATE))).trim().to_owned()
+        let output = command.args(["dist/set_password.js", email]).output().expect("set_password");
+        let statement = cluster.write_file("set_password.sql", &String::from_utf8_lossy(&output.stdout));
+        cluster.run_sql_file("postgres", TEMPLATE, statement).expect("a password");
+        String::from_utf8_lossy(&output.stderr).trim().to_owned()
     };
     let (alice, bob) = (set_password(ALICE), set_password(BOB));
     Server { cluster, alice, bob }

@@ -41,3 +41,4 @@ CREATE FUNCTION login(email text, OUT user_id uuid, OUT password_hash text) RETU
     END;
 REVOKE ALL ON FUNCTION login(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION login(text) TO api;
+SELECT auth.rls_accept('function_of_owner', 'function public.login(text)', 'a login has no identity yet, and names one user');

@@ -1,5 +1,5 @@
 -- As a superuser, in the service's database: trust the service's tokens there. For another address than the demo's:
--- psql -v url=https://api.example.com -f trust.sql
+-- psql -v url=https://api.example.com < trust.sql
 \if :{?url}
 \else
     \set url http://127.0.0.1:3000

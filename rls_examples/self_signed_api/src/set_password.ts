@@ -1,21 +1,21 @@
 import { randomBytes } from "node:crypto";
-import pg from "pg";
 import { fail } from "./config.js";
 import { hashPassword } from "./passwords.js";
 
-const [email] = process.argv.slice(2);
-const { OWNER_DATABASE_URL } = process.env;
-if (!email || !OWNER_DATABASE_URL) {
-  fail("OWNER_DATABASE_URL=postgres://owner:password@127.0.0.1/app npm run set-password alice@acme.example");
+// Prints SQL instead of connecting: psql knows how the owner of the tables logs in, by the socket and its operating system
+// user on most machines.
+const [email = ""] = process.argv.slice(2);
+if (!/^[^\s'$\\]+@[^\s'$\\]+$/.test(email)) {
+  fail("npm run --silent set-password alice@acme.example | psql -d app");
 }
 const password = randomBytes(18).toString("base64url");
-const client = new pg.Client(OWNER_DATABASE_URL);
-await client.connect();
-const { rowCount } = await client.query(
-  `INSERT INTO credentials SELECT id, $2 FROM users WHERE lower(email) = lower($1)
-   ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash`,
-  [email, await hashPassword(password)],
-);
-await client.end();
-if (!rowCount) fail(`There is no user ${email}.`);
-console.log(password);
+console.log(`DO $set_password$
+BEGIN
+    INSERT INTO credentials SELECT id, '${await hashPassword(password)}' FROM users WHERE lower(email) = lower('${email}')
+    ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash;
+    IF NOT FOUND THEN
+        RAISE no_data_found USING MESSAGE = 'There is no user ${email}.';
+    END IF;
+END
+$set_password$;`);
+console.error(password);
