@@ -100,6 +100,11 @@ impl Functions {
         self.0.entry(oid).or_insert_with(|| function(oid))
     }
 
+    /// Whether it reads a member of a JSON value.
+    fn is_member_of_json(&mut self, oid: pg_sys::Oid) -> bool {
+        matches!(self.of(oid), Function::System(name) if is_member_of_json(name))
+    }
+
     /// Whether it is one of ours or of PostgreSQL's with one of these names.
     fn is_any(&mut self, oid: pg_sys::Oid, names: &[&str]) -> bool {
         match self.of(oid) {
@@ -200,20 +205,24 @@ fn claim_path(expression: Expression, functions: &mut Functions) -> Option<Vec<V
     }
 }
 
-/// Whether a function is the operator `->`, `->>`, `#>` or `#>>`, or called as they are.
+/// Whether a function of PostgreSQL's is the operator `->`, `->>`, `#>` or `#>>`, or called as they are.
 fn is_member_of_json(name: &str) -> bool {
     let name = name.strip_prefix("jsonb_").or_else(|| name.strip_prefix("json_")).unwrap_or_default();
     matches!(name, "object_field" | "object_field_text" | "extract_path" | "extract_path_text")
 }
 
 /// The expression with nothing in it that folding could not safely look at: calls of users' functions and values of their
-/// types are unknown, and so are subqueries. Without identity, its readers have no value.
+/// types are unknown, and so are subqueries, and calls that could make much of little. Without identity, its readers have
+/// no value.
 fn foldable(expression: Expression, without_identity: bool, functions: &mut Functions) -> Expression {
     expression.rewritten(&mut |node| match node.shape() {
         Shape::Once(inner) => Some(foldable(inner, without_identity, functions)),
         Shape::Call(oid, _) if without_identity && functions.is_any(oid, &CONDITIONS) => Some(node.without_value(true)),
         Shape::Call(oid, _) if without_identity && functions.is_any(oid, &READERS) => Some(node.without_value(false)),
         Shape::Subquery { .. } | Shape::Unknown => Some(node.unknown()),
+        Shape::Call(oid, _) if !node.is_condition_or_cast() && !functions.is_member_of_json(oid) => {
+            Some(node.unknown())
+        }
         _ if node.is_of_the_system() => None,
         _ => Some(node.unknown()),
     })

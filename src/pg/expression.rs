@@ -164,6 +164,22 @@ impl Expression {
         }
     }
 
+    /// Whether a call has a truth value, or is a cast: what folding it makes is as small as what it is given.
+    pub fn is_condition_or_cast(self) -> bool {
+        // SAFETY: a node's tag says which struct it is.
+        unsafe {
+            match (*self.0).type_ {
+                NodeTag::T_FuncExpr => {
+                    let call = &*self.0.cast::<pg_sys::FuncExpr>();
+                    let is_cast = call.funcformat != pg_sys::CoercionForm::COERCE_EXPLICIT_CALL;
+                    call.funcresulttype == pg_sys::BOOLOID || is_cast && (*call.args).length == 1
+                }
+                NodeTag::T_OpExpr => (*self.0.cast::<pg_sys::OpExpr>()).opresulttype == pg_sys::BOOLOID,
+                _ => true,
+            }
+        }
+    }
+
     /// The truth value to which a condition folds, whatever the row: NULL counts as false, as in policies. `None` if
     /// it depends on the row. Calls immutable functions and may raise their errors: all must be PostgreSQL's own.
     pub fn folded(self) -> Option<bool> {
