@@ -128,7 +128,10 @@ fn tests_of_the_application(shop: &Shop) {
     let [template] = &Page::of_repository(PAGE).blocks("Tests of the application", "sh")[..] else {
         panic!("one block")
     };
+    run(&mut shop.client("postgres"), "ALTER DATABASE shop_copy SET application_name = 'of the template'");
     shop.commands(template).expect("a database of the template");
+    let name = "SELECT setting FROM pg_settings WHERE name = 'application_name'";
+    assert_eq!(column(&mut shop.cluster.connect("postgres", "shop_test_1"), name), [""], "settings are not copied");
     let mut app = shop.cluster.connect("app", "shop_test_1");
     assert_eq!(column(&mut app, "SELECT number FROM invoice"), [""; 0]);
     log_in(&mut app, "bob", B);
