@@ -10,6 +10,7 @@ use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use crate::identity::session::{Identity, identity};
 use crate::identity::standing::standing_identity;
 use crate::pg::datum::{bytes, copied};
+use crate::pg::list::nodes;
 
 /// A value in PostgreSQL's type.
 pub enum Value {
@@ -55,20 +56,57 @@ struct CallSite<O> {
     datum: Option<pg_sys::Datum>,
 }
 
-/// How a reader finds its value for an identity, on an occasion.
-pub type Find<O> = fn(Identity, Option<O>) -> Option<Value>;
+/// How a reader finds its value for an identity, on an occasion, with the arguments of the call.
+pub type Find<O> = fn(Identity, Option<O>, Arguments) -> Option<Value>;
 
-/// Answers a call. What the second row and all others take raises nothing and does not panic; the rest is guarded.
+/// The arguments of a call.
+#[derive(Clone, Copy)]
+pub struct Arguments(pg_sys::FunctionCallInfo);
+
+impl Arguments {
+    /// The first argument; `None` for NULL.
+    pub fn first(self) -> Option<pg_sys::Datum> {
+        // SAFETY: a call frame has as many arguments as it says.
+        unsafe { ((*self.0).nargs > 0).then(|| (*self.0).args.as_slice(1)[0]) }
+            .and_then(|argument| (!argument.isnull).then_some(argument.value))
+    }
+
+    /// Whether all calls of the call site have these arguments: there are none, or constants. A parameter is none, as
+    /// PL/pgSQL keeps an expression and changes what its variables are.
+    ///
+    /// # Safety
+    ///
+    /// PostgreSQL must have passed the call frame, for a call in an expression.
+    unsafe fn are_constant(self) -> bool {
+        // SAFETY: `fn_expr` is NULL or the call's node.
+        unsafe {
+            if (*self.0).nargs == 0 {
+                return true;
+            }
+            let call = (*(*self.0).flinfo).fn_expr;
+            !call.is_null()
+                && (*call).type_ == pg_sys::NodeTag::T_FuncExpr
+                && nodes((*call.cast::<pg_sys::FuncExpr>()).args).all(|node| (*node).type_ == pg_sys::NodeTag::T_Const)
+        }
+    }
+}
+
+/// Answers a call; `absent` is the result without identity. What the second row and all others take raises nothing and
+/// does not panic; the rest is guarded.
 ///
 /// # Safety
 ///
 /// PostgreSQL must have passed the call frame, and the function must use `fn_extra` in no other way.
 #[inline]
-pub unsafe fn read<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> pg_sys::Datum {
+pub unsafe fn read<O: Occasion>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    absent: Option<pg_sys::Datum>,
+    find: Find<O>,
+) -> pg_sys::Datum {
     // SAFETY: the caller's promise is that of the functions called here, and a call frame can be written to.
     unsafe {
         let kept = identity().and_then(|identity| kept::<O>(fcinfo, identity));
-        let datum = kept.unwrap_or_else(|| pgrx_extern_c_guard(|| look(fcinfo, find)));
+        let datum = kept.unwrap_or_else(|| pgrx_extern_c_guard(|| look(fcinfo, absent, find)));
         (*fcinfo).isnull = datum.is_none();
         datum.unwrap_or(pg_sys::Datum::null())
     }
@@ -93,15 +131,20 @@ unsafe fn kept<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, identity: Identity
 ///
 /// As for [`read`].
 #[cold]
-unsafe fn look<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> Option<pg_sys::Datum> {
-    let identity = standing_identity()?;
+unsafe fn look<O: Occasion>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    absent: Option<pg_sys::Datum>,
+    find: Find<O>,
+) -> Option<pg_sys::Datum> {
+    let Some(identity) = standing_identity() else { return absent };
     // What is now known of the identity's standing can be all that was missing.
     // SAFETY: the caller's promise is that of `kept`.
     if let Some(datum) = unsafe { kept::<O>(fcinfo, identity) } {
         return datum;
     }
+    let arguments = Arguments(fcinfo);
     let occasion = O::present(identity);
-    let value = find(identity, occasion);
+    let value = find(identity, occasion, arguments);
     // SAFETY: the caller promises that what `fn_extra` points to, if anything, was put there here; `fn_mcxt` is the
     // context that lives as long as `flinfo`. A direct call from C has no `flinfo`, and its value goes to the caller's
     // memory context.
@@ -109,6 +152,9 @@ unsafe fn look<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> 
         let (Some(info), Some(occasion)) = ((*fcinfo).flinfo.as_mut(), occasion) else {
             return value.map(|value| value.datum_in(pg_sys::CurrentMemoryContext));
         };
+        if !arguments.are_constant() {
+            return value.map(|value| value.datum_in(pg_sys::CurrentMemoryContext));
+        }
         let site = info.fn_extra.cast::<CallSite<O>>();
         let datum = match (value, site.as_ref().and_then(|site| site.datum)) {
             // A loop that asks again and again must not fill the memory.
@@ -129,6 +175,9 @@ unsafe fn look<O: Occasion>(fcinfo: pg_sys::FunctionCallInfo, find: Find<O>) -> 
 /// Exports a reader as a function of PostgreSQL's version-1 calling convention.
 macro_rules! reader {
     ($symbol:ident, $info:ident, $find:expr) => {
+        $crate::functions::call_site::reader!($symbol, $info, None, $find);
+    };
+    ($symbol:ident, $info:ident, $absent:expr, $find:expr) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
@@ -143,7 +192,7 @@ macro_rules! reader {
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
             // SAFETY: PostgreSQL calls this with a call frame, whose `fn_extra` this function alone uses.
-            unsafe { $crate::functions::call_site::read(fcinfo, $find) }
+            unsafe { $crate::functions::call_site::read(fcinfo, $absent, $find) }
         }
     };
 }

@@ -14,7 +14,7 @@ use crate::settings;
 
 /// Claims stay as they are for as long as their identity is in force.
 #[derive(Clone, Copy)]
-struct SameIdentity {
+pub struct SameIdentity {
     serial: u64,
 }
 
@@ -29,14 +29,14 @@ impl Occasion for SameIdentity {
     }
 }
 
-/// Who the user is depends on `pg_jwks.user_claim` too.
+/// Who the user is, and which roles a token has, depends on settings too.
 #[derive(Clone, Copy)]
-struct SameUser {
+pub struct SameSettings {
     serial: u64,
     settings: u64,
 }
 
-impl Occasion for SameUser {
+impl Occasion for SameSettings {
     fn present(identity: Identity) -> Option<Self> {
         Some(Self { serial: identity.serial, settings: settings::generation() })
     }
@@ -50,14 +50,14 @@ impl Occasion for SameUser {
 /// Exports a reader of the user.
 macro_rules! user_reader {
     ($symbol:ident, $info:ident, $project:expr) => {
-        reader!($symbol, $info, |identity, _: Option<SameUser>| user(identity).and_then($project));
+        reader!($symbol, $info, |identity, _: Option<SameSettings>, _| user(identity).and_then($project));
     };
 }
 
 /// Exports a reader of the identity's claims.
 macro_rules! claim_reader {
     ($symbol:ident, $info:ident, $project:expr) => {
-        reader!($symbol, $info, |identity, _: Option<SameIdentity>| with_derived(identity, $project));
+        reader!($symbol, $info, |identity, _: Option<SameIdentity>, _| with_derived(identity, $project));
     };
 }
 
@@ -75,7 +75,7 @@ claim_reader!(pg_jwks_organization_id, pg_finfo_pg_jwks_organization_id, |claims
 claim_reader!(pg_jwks_actor, pg_finfo_pg_jwks_actor, |claims| {
     claims.claims.actor().map(|actor| varlena(text_datum(&server_encoded(actor))))
 });
-reader!(pg_jwks_expires_at, pg_finfo_pg_jwks_expires_at, |identity, _: Option<SameIdentity>| {
+reader!(pg_jwks_expires_at, pg_finfo_pg_jwks_expires_at, |identity, _: Option<SameIdentity>, _| {
     to_postgres(identity.expires).into_datum().map(Value::Plain)
 });
 
@@ -93,6 +93,7 @@ fn text(claims: &Derived, name: &str) -> Option<Value> {
     claims.jsonb.text(name).map(varlena)
 }
 
-fn varlena(datum: pg_sys::Datum) -> Value {
+/// A varlena.
+pub fn varlena(datum: pg_sys::Datum) -> Value {
     Value::Reference(datum, -1)
 }

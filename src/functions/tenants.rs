@@ -24,13 +24,13 @@ impl Occasion for Dependencies {
     }
 }
 
-reader!(pg_jwks_tenant_id, pg_finfo_pg_jwks_tenant_id, |identity, dependencies| {
+reader!(pg_jwks_tenant_id, pg_finfo_pg_jwks_tenant_id, |identity, dependencies, _| {
     current(identity, dependencies).map(|tenant| text(&tenant))
 });
-reader!(pg_jwks_tenant_uuid, pg_finfo_pg_jwks_tenant_uuid, |identity, dependencies| {
+reader!(pg_jwks_tenant_uuid, pg_finfo_pg_jwks_tenant_uuid, |identity, dependencies, _| {
     current(identity, dependencies).map(|tenant| uuid(&tenant))
 });
-reader!(pg_jwks_tenant_ids, pg_finfo_pg_jwks_tenant_ids, |identity, _: Option<Dependencies>| {
+reader!(pg_jwks_tenant_ids, pg_finfo_pg_jwks_tenant_ids, |identity, _: Option<Dependencies>, _| {
     Some(texts(&Memberships::of(identity).0.all()))
 });
 

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
-use pgrx::{AnyArray, AnyElement, IntoDatum, PgTryBuilder, direct_function_call_as_datum, pg_sys};
+use pgrx::{IntoDatum, PgTryBuilder, direct_function_call_as_datum, pg_sys};
 
 use super::datum::copied;
 use super::encoding::{encoding, utf8};
@@ -39,14 +39,10 @@ impl Jsonb {
     }
 
     /// What is at a path, a text[], as text (`#>>`), in the current memory context.
-    pub fn text_at(&self, path: &AnyArray) -> Option<AnyElement> {
+    pub fn text_at(&self, path: pg_sys::Datum) -> Option<pg_sys::Datum> {
         // SAFETY: the function takes a jsonb and a text[], and returns a text. Of its call frame it uses the arguments
         // only.
-        unsafe {
-            let arguments = [Some(self.0), Some(path.datum())];
-            let text = direct_function_call_as_datum(pg_sys::jsonb_extract_path_text, &arguments)?;
-            AnyElement::from_polymorphic_datum(text, false, pg_sys::TEXTOID)
-        }
+        unsafe { direct_function_call_as_datum(pg_sys::jsonb_extract_path_text, &[Some(self.0), Some(path)]) }
     }
 }
 

@@ -3,6 +3,7 @@
 mod server;
 
 mod activity;
+mod call_sites;
 mod encodings;
 mod expiry;
 mod fail_closed;
