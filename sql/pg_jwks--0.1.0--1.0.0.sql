@@ -31,6 +31,9 @@ REVOKE ALL ON FUNCTION auth.jwks() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION auth.jwks() TO pg_monitor;
 GRANT SELECT ON auth.jwt_stats TO pg_monitor;
 ALTER FUNCTION auth.jwt_explain(text) ROWS 13;
+ALTER FUNCTION auth.claim(text[]) COST 1;
+ALTER FUNCTION auth.has_scope(text) COST 1;
+ALTER FUNCTION auth.has_role(text) COST 1;
 
 CREATE FUNCTION auth.assume_identity(claims jsonb, is_local boolean DEFAULT false) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'assume_identity_wrapper';

@@ -68,17 +68,16 @@ CREATE FUNCTION auth.email() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_jwks_email';
 COMMENT ON FUNCTION auth.email() IS 'Claim email';
 
--- These cost ten times a comparison; the planner then makes the comparisons of a policy first.
 CREATE FUNCTION auth.claim(VARIADIC path text[]) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'claim_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'claim_wrapper';
 COMMENT ON FUNCTION auth.claim(text[]) IS 'One claim by its path: scalars as plain text, objects and arrays as JSON';
 
 CREATE FUNCTION auth.has_scope(scope text) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'has_scope_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_scope_wrapper';
 COMMENT ON FUNCTION auth.has_scope(text) IS 'Whether claim scope or scp has this scope; never NULL';
 
 CREATE FUNCTION auth.has_role(role text) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'has_role_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_role_wrapper';
 COMMENT ON FUNCTION auth.has_role(text) IS 'Whether the claim that pg_jwks.role_claim names has this role; never NULL';
 
 CREATE FUNCTION auth.organization() RETURNS jsonb

@@ -1,6 +1,7 @@
 //! `make bench`: what the extension costs on a throwaway server, beside what else one could do. With `--check` a
 //! missed target is a failure; names of sections run only those.
 
+mod estimates;
 mod first_tokens;
 mod libpq;
 mod logins;
@@ -22,7 +23,7 @@ use server::Server;
 
 type Section = (&'static str, fn(&Server) -> Vec<Target>);
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("reading", reading::run),
     ("first-tokens", first_tokens::run),
     ("repeated-token", repeated_token::run),
@@ -30,6 +31,7 @@ const SECTIONS: [Section; 8] = [
     ("statements", statements::run),
     ("new-connection", new_connection::run),
     ("tenants", tenants::run),
+    ("estimates", estimates::run),
     ("logins", logins::run),
 ];
 

@@ -34,16 +34,23 @@ pub fn run(server: &Server) -> Vec<Target> {
 
     let literal = format!("owner = '{SUB}'");
     let uuid_literal = format!("u = '{SUB}'");
+    let has_role = format!("auth.has_role('authenticated') AND {literal}");
+    let has_scope = format!("auth.has_scope('read') AND {literal}");
     let quick = [
         literal.as_str(),
         "owner = auth.user_id()",
+        "owner = auth.claim('sub')",
+        "owner = auth.claim('app_metadata', 'plan')",
+        has_role.as_str(),
+        has_scope.as_str(),
         "owner = auth.jwt() ->> 'sub'",
         "owner = current_setting('request.jwt.claim.sub')",
         uuid_literal.as_str(),
         "u = auth.uid()",
     ];
     let slow = ["owner = current_setting('request.jwt.claims')::jsonb ->> 'sub'"];
-    let [text, user_id, jwt, setting, uuid, uid] = scans(&mut client, quick, ROUNDS);
+    let times = scans(&mut client, quick, ROUNDS);
+    let [text, user_id, claim, plan, role, scope, jwt, setting, uuid, uid] = times;
     let [json] = scans(&mut client, slow, SLOW_ROUNDS);
 
     let title = format!(
@@ -51,17 +58,21 @@ pub fn run(server: &Server) -> Vec<Target> {
         claims.len()
     );
     let mut table = Table::new(title, &["WHERE", "scan", "a row", "beyond literal", "to literal"]);
-    let times = [text, user_id, jwt, setting, uuid, uid, json];
-    let literals = [text, text, text, text, uuid, uuid, text];
-    for ((condition, time), literal) in quick.iter().chain(&slow).zip(times).zip(literals) {
+    for (condition, time) in quick.iter().chain(&slow).zip(times.into_iter().chain([json])) {
+        let literal = if condition.starts_with("u =") { uuid } else { text };
         let row = |time: f64| duration(time / f64::from(ROWS));
         table.line([(*condition).to_owned(), duration(time), row(time), row(time - literal), ratio(time / literal)]);
     }
     table.print();
     policies::run(server);
     vec![
-        Target::new("a scan with owner = auth.user_id(), to one with a literal", user_id / text, 1.25),
-        Target::new("a scan with u = auth.uid(), to one with a literal", uid / uuid, 1.25),
+        Target::new("a scan with owner = auth.user_id(), to one with a literal", user_id / text, 1.10),
+        Target::new("a scan with u = auth.uid(), to one with a literal", uid / uuid, 1.10),
+        Target::new("a scan with owner = auth.claim('sub'), to one with a literal", claim / text, 1.15),
+        Target::new("a scan with owner = auth.claim('app_metadata', 'plan'), to one with a literal", plan / text, 1.15),
+        Target::new("a scan with auth.has_role('authenticated') beside a literal, to one without", role / text, 1.15),
+        Target::new("a scan with auth.has_scope('read') beside a literal, to one without", scope / text, 1.15),
+        Target::new("a scan with owner = auth.jwt() ->> 'sub', to one with a literal", jwt / text, 2.0),
         Target::new(
             "auth.jwt() ->> 'sub', to current_setting('request.jwt.claims')::jsonb ->> 'sub'; a row, beyond a literal",
             (jwt - text) / (json - text),

@@ -82,6 +82,8 @@ impl Server {
         claims["jti"] = json!(format!("{number:032}"));
         claims["role"] = json!("authenticated");
         claims["email"] = json!("alice@example.com");
+        claims["scope"] = json!("openid read");
+        claims["app_metadata"] = json!({ "plan": SUB });
         claims
     }
 
