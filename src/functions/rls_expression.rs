@@ -35,9 +35,8 @@ const READERS: [&str; 15] = [
 /// Those that are false without one.
 const CONDITIONS: [&str; 2] = ["has_role", "has_scope"];
 
-/// Readers that cost much for each row.
-const COSTLY: [&str; 8] =
-    ["claim", "current_setting", "has_role", "has_scope", "jwt", "organization", "session", "tenant_ids"];
+/// What costs much for each row: the setting is looked up by its name, and members of claims are looked for.
+const COSTLY: [&str; 4] = ["current_setting", "jwt", "organization", "session"];
 
 /// Functions of PostgreSQL's that say who asks, or depend on it.
 const ASKING: [&str; 4] = ["current_setting", "getpgusername", "inet_client_addr", "row_security_active"];

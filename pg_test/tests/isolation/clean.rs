@@ -58,6 +58,8 @@ fn policies_in_the_cheap_form_are_no_findings() {
         "USING (id = auth.uid()) WITH CHECK (id = auth.uid())",
         "USING (tenant_id = get_current_user_tenant_id())",
         "USING (owner = (SELECT auth.jwt() ->> 'sub'))",
+        "USING (owner = auth.claim('app', 'user') AND auth.has_role('x') AND auth.has_scope('y'))",
+        "USING (owner = ANY (auth.tenant_ids()))",
         "USING (owner = (SELECT auth.jwt() -> 'a' ->> 'b') AND (SELECT auth.has_role('x')))",
         "USING ((SELECT auth.has_role('admin') OR auth.has_scope('all')))",
         "USING (owner = (SELECT nullif(current_setting('app.tenant', true), '')))",

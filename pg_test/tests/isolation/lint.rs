@@ -159,12 +159,10 @@ fn calls_for_each_row_are_found() {
             "USING (owner = auth.jwt() -> 'a' ->> 'b')",
             "USING ((owner = ( SELECT ((auth.jwt() -> 'a'::text) ->> 'b'::text))))",
         ),
-        ("role", "USING (auth.has_role('a (b'))", "USING (( SELECT auth.has_role('a (b'::text)))"),
-        ("scope", "WITH CHECK (auth.has_scope('it''s'))", "WITH CHECK (( SELECT auth.has_scope('it''s'::text)))"),
         (
-            "claim",
-            "USING (owner = auth.claim('a', 'b') AND owner = auth.user_id())",
-            "USING (((owner = ( SELECT auth.claim(VARIADIC ARRAY['a'::text, 'b'::text]))) AND (owner = auth.user_id())))",
+            "organization",
+            "WITH CHECK (owner = auth.organization() ->> 'it''s (b')",
+            "WITH CHECK ((owner = ( SELECT (auth.organization() ->> 'it''s (b'::text))))",
         ),
         (
             "setting",

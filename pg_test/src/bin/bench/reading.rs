@@ -50,7 +50,7 @@ pub fn run(server: &Server) -> Vec<Target> {
     ];
     let slow = ["owner = current_setting('request.jwt.claims')::jsonb ->> 'sub'"];
     let times = scans(&mut client, quick, ROUNDS);
-    let [text, user_id, claim, plan, role, scope, jwt, setting, uuid, uid] = times;
+    let [text, user_id, claim, plan, role, scope, jwt, _, uuid, uid] = times;
     let [json] = scans(&mut client, slow, SLOW_ROUNDS);
 
     let title = format!(
