@@ -7,7 +7,7 @@
 -- them.
 -- Cost: two look-ups by primary key once a statement; the index on tenant_id finds the rows. A changed level counts at
 -- the next statement.
--- Undo: DROP SCHEMA tenant_roles CASCADE; ALTER DATABASE ... RESET pg_jwks.tenant_lookup; DELETE FROM auth.rls_accepted WHERE object LIKE '%tenant_roles.%';
+-- Undo: DROP SCHEMA tenant_roles CASCADE; ALTER DATABASE ... RESET pg_jwks.tenant_lookup; SELECT auth.rls_accept(rule, object, NULL) FROM auth.rls_accepted WHERE object LIKE '%tenant_roles.%';
 
 BEGIN;
 

@@ -973,38 +973,14 @@ CREATE TABLE auth.rls_accepted (
     object text NOT NULL,
     reason text NOT NULL CHECK (reason OPERATOR(pg_catalog.<>) ''),
     accepted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    accepted_by name NOT NULL DEFAULT session_user,
+    accepted_by name NOT NULL,
     PRIMARY KEY (rule, object)
 );
 COMMENT ON TABLE auth.rls_accepted IS
-    'Findings of auth.rls_lint() that are meant: auth.rls_accept() makes an entry, DELETE takes it back';
+    'Findings of auth.rls_lint() that are meant; auth.rls_accept() makes entries, and takes them back';
 SELECT pg_catalog.pg_extension_config_dump('auth.rls_accepted', '');
--- The trigger says who may write what.
 REVOKE ALL ON auth.rls_accepted FROM PUBLIC;
-GRANT SELECT, INSERT, UPDATE, DELETE ON auth.rls_accepted TO PUBLIC;
-
-CREATE FUNCTION auth.rls_acceptance() RETURNS trigger
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
-DECLARE
-    entry record;
-BEGIN
-    -- The owner of the database may also write while a dump is restored, when there is nothing to find yet.
-    IF NOT pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') THEN
-        FOR entry IN SELECT * FROM (VALUES (old.rule, old.object), (new.rule, new.object)) AS v (rule, object) WHERE v.rule IS NOT NULL LOOP
-            IF NOT EXISTS (SELECT FROM auth.rls_findings() AS f WHERE f.rule = entry.rule AND f.object = entry.object
-                                                                  AND f.owner <> 0 AND pg_has_role(f.owner, 'USAGE')) THEN
-                RAISE insufficient_privilege USING MESSAGE = format('must be owner of %s or of the database', entry.object),
-                    DETAIL = 'Only they accept findings of auth.rls_lint().';
-            END IF;
-        END LOOP;
-    END IF;
-    RETURN coalesce(new, old);
-END
-$function$;
-COMMENT ON FUNCTION auth.rls_acceptance() IS 'Lets the owners of objects and of the database write auth.rls_accepted';
-REVOKE ALL ON FUNCTION auth.rls_acceptance() FROM PUBLIC;
-CREATE TRIGGER owners_only BEFORE INSERT OR UPDATE OR DELETE ON auth.rls_accepted
-    FOR EACH ROW EXECUTE FUNCTION auth.rls_acceptance();
+GRANT SELECT ON auth.rls_accepted TO PUBLIC;
 
 CREATE FUNCTION auth.rls_lint(OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT accepted text)
     RETURNS SETOF record LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
@@ -1017,23 +993,36 @@ COMMENT ON FUNCTION auth.rls_lint() IS
     'and why it is accepted where it is';
 
 CREATE FUNCTION auth.rls_accept(rule text, object text, reason text) RETURNS void
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    -- Who calls; current_user is the owner of this function.
+    caller CONSTANT name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+    may_all CONSTANT boolean := pg_has_role(caller, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE');
+    owner oid;
 BEGIN
-    IF coalesce(reason, '') = '' THEN
+    IF reason = '' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'reason must not be empty',
-            HINT = 'To take an acceptance back, delete it from auth.rls_accepted.';
+            HINT = 'NULL takes an acceptance back.';
     END IF;
-    IF NOT EXISTS (SELECT FROM auth.rls_findings() AS f WHERE f.rule = rls_accept.rule AND f.object = rls_accept.object) THEN
+    SELECT f.owner INTO owner FROM auth.rls_findings() AS f WHERE f.rule = rls_accept.rule AND f.object = rls_accept.object;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM auth.rls_accepted AS a
+                                  WHERE rls_accept.reason IS NULL AND a.rule = rls_accept.rule AND a.object = rls_accept.object
+                                    AND (may_all OR a.accepted_by = caller)) THEN
         RAISE undefined_object USING MESSAGE = format('rule %s reports nothing of %s', quote_nullable(rule), quote_nullable(object)),
             HINT = 'Take rule and object from a row of auth.rls_lint().';
     END IF;
-    INSERT INTO auth.rls_accepted AS a (rule, object, reason) VALUES (rls_accept.rule, rls_accept.object, rls_accept.reason)
-    ON CONFLICT ON CONSTRAINT rls_accepted_pkey
-    DO UPDATE SET reason = excluded.reason, accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
+    IF NOT may_all AND owner IS NOT NULL AND (owner = 0 OR NOT pg_has_role(caller, owner, 'USAGE')) THEN
+        RAISE insufficient_privilege USING MESSAGE = format('must be owner of %s or of the database', object);
+    END IF;
+    DELETE FROM auth.rls_accepted AS a WHERE a.rule = rls_accept.rule AND a.object = rls_accept.object;
+    IF reason IS NOT NULL THEN
+        INSERT INTO auth.rls_accepted (rule, object, reason, accepted_by)
+        VALUES (rls_accept.rule, rls_accept.object, rls_accept.reason, caller);
+    END IF;
 END
 $function$;
 COMMENT ON FUNCTION auth.rls_accept(text, text, text) IS
-    'Says that a finding of auth.rls_lint() is meant, and why; auth.rls_assert() passes it. For the owner of the object or of the database';
+    'Says that a finding of auth.rls_lint() is meant, and why; without a reason, that it is not. For the owner of the object or of the database';
 
 CREATE FUNCTION auth.rls_assert(severity text DEFAULT 'error') RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $function$

@@ -58,9 +58,9 @@ fn rls_expression(
     ),
 > {
     memory::require(0);
-    let Some(tree) = expression else { return TableIterator::new([]) };
     // SAFETY: nobody but PostgreSQL makes values of type pg_node_tree: its input functions refuse.
-    let expression = unsafe { Expression::parse(tree.datum()) };
+    let expression = expression.and_then(|tree| unsafe { Expression::parse(tree.datum()) });
+    let Some(expression) = expression else { return TableIterator::new([]) };
     let mut functions = Functions::default();
     let mut said = Said::default();
     expression.visit(&mut |node| said.by(node, &mut functions));

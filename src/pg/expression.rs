@@ -61,16 +61,17 @@ pub enum Shape {
 }
 
 impl Expression {
-    /// Reads a value of type `pg_node_tree`. Raises if it is none.
+    /// Reads a value of type `pg_node_tree`; `None` for an empty one, as views' rules have. Raises if it is none.
     ///
     /// # Safety
     ///
     /// The value must be one that PostgreSQL made.
-    pub unsafe fn parse(tree: pg_sys::Datum) -> Self {
+    pub unsafe fn parse(tree: pg_sys::Datum) -> Option<Self> {
         // SAFETY: the caller promises the value, which is laid out as text, and has no NUL.
         unsafe {
             let text = CString::new(text(tree)).unwrap_or_default();
-            Self(pg_sys::stringToNode(text.as_ptr()).cast())
+            let node: *mut pg_sys::Node = pg_sys::stringToNode(text.as_ptr()).cast();
+            (!node.is_null()).then_some(Self(node))
         }
     }
 
@@ -143,15 +144,17 @@ impl Expression {
     /// Shows `see` this node and those below it, in subqueries too, from above. It says whether to go on below a node.
     pub fn visit(self, see: &mut dyn FnMut(Self) -> bool) {
         let mut see = see;
-        // SAFETY: the context is what `visited` expects, and outlives the walk.
-        unsafe { visited(self.0, (&raw mut see).cast()) };
+        let context = (&raw mut see).cast();
+        // SAFETY: the context is what `visited` expects, and outlives the walk. What it raises, it raises as PostgreSQL.
+        unsafe { pg_guard_ffi_boundary(|| visited(self.0, context)) };
     }
 
     /// A copy in which `change` has replaced nodes, in subqueries too, from above. What it returns is not looked into.
     pub fn rewritten(self, change: &mut dyn FnMut(Self) -> Option<Self>) -> Self {
         let mut change = change;
-        // SAFETY: the context is what `changed` expects, and outlives the walk.
-        Self(unsafe { changed(self.0, (&raw mut change).cast()) })
+        let context = (&raw mut change).cast();
+        // SAFETY: the context is what `changed` expects, and outlives the walk. What it raises, it raises as PostgreSQL.
+        Self(unsafe { pg_guard_ffi_boundary(|| changed(self.0, context)) })
     }
 
     /// Whether the functions that the node itself calls, and the types of its value, are PostgreSQL's own. Others may be
@@ -253,12 +256,14 @@ unsafe fn new_node<T>(tag: NodeTag) -> *mut T {
     }
 }
 
+/// The nodes of a list, without those that are left out, as the bounds of a slice can be.
+///
 /// # Safety
 ///
 /// A list of nodes, or NULL.
 unsafe fn expressions(list: *const pg_sys::List) -> Vec<Expression> {
     // SAFETY: the caller's promise.
-    unsafe { nodes(list) }.map(Expression).collect()
+    unsafe { nodes(list) }.filter(|node| !node.is_null()).map(Expression).collect()
 }
 
 /// What sort of subquery it is.
@@ -273,7 +278,7 @@ unsafe fn subquery(link: &pg_sys::SubLink) -> Shape {
         let is_plain = query.rtable.is_null()
             && query.setOperations.is_null()
             && query.cteList.is_null()
-            && (*query.jointree).quals.is_null()
+            && query.jointree.as_ref().is_none_or(|from| from.quals.is_null())
             && query.limitCount.is_null()
             && query.limitOffset.is_null()
             && query.havingQual.is_null()

@@ -27,18 +27,20 @@ pub fn attempt<T>(act: impl FnOnce() -> T + UnwindSafe + RefUnwindSafe) -> Optio
             Some(result)
         })
         .catch_others(move |error| {
-            match &error {
-                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
-                    if !matches!(
-                        report.sql_error_code(),
-                        PgSqlErrorCode::ERRCODE_QUERY_CANCELED
-                            | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
-                            | PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY
-                    ) => {}
-                _ => error.rethrow(),
-            }
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
             back();
+            // An error that passed through several of PostgreSQL's functions counts as a panic of ours.
+            let (CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. }) = &error;
+            if matches!(
+                report.sql_error_code(),
+                PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+                    | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
+                    | PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY
+            ) {
+                error.rethrow()
+            }
             None
         })
         .execute()

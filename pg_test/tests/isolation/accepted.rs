@@ -62,8 +62,15 @@ fn an_accepted_finding_stays_in_the_list_with_its_reason_and_passes() {
     session.run("ALTER POLICY open ON t RENAME TO other");
     session.refused("SELECT auth.rls_assert()");
     session.run("ALTER POLICY other ON t RENAME TO open; SELECT auth.rls_assert()");
-    session.run("DELETE FROM auth.rls_accepted");
+    session.run(&format!("SELECT auth.rls_accept('policy_for_everybody', '{OPEN}', NULL)"));
     session.refused("SELECT auth.rls_assert()");
+    // A second time there is nothing to take back.
+    session.run(&format!("SELECT auth.rls_accept('policy_for_everybody', '{OPEN}', NULL)"));
+    session.run("DROP POLICY open ON t");
+    assert_eq!(
+        session.refused(&format!("SELECT auth.rls_accept('policy_for_everybody', '{OPEN}', NULL)")).sqlstate,
+        "42704"
+    );
 }
 
 #[test]
@@ -74,10 +81,8 @@ fn only_findings_are_accepted_and_only_with_a_reason() {
         assert_eq!(&*error.sqlstate, "42704");
         assert_eq!(error.message, format!("rule '{rule}' reports nothing of '{object}'"));
     }
-    for reason in ["NULL", "''"] {
-        let statement = format!("SELECT auth.rls_accept('policy_for_everybody', '{OPEN}', {reason})");
-        assert_eq!(session.refused(&statement).sqlstate, "22023");
-    }
+    let statement = format!("SELECT auth.rls_accept('policy_for_everybody', '{OPEN}', '')");
+    assert_eq!(session.refused(&statement).sqlstate, "22023");
     session.refused("SELECT auth.rls_accept(NULL, NULL, 'x')");
 }
 
@@ -85,35 +90,47 @@ fn only_findings_are_accepted_and_only_with_a_reason() {
 fn the_owners_of_the_object_and_of_the_database_accept_and_nobody_else() {
     let (database, mut session) = database("accept_who");
     let (mut owner, mut app) = (database.connect("owner"), database.connect("app"));
-    let direct =
-        format!("INSERT INTO auth.rls_accepted (rule, object, reason) VALUES ('policy_for_everybody', '{OPEN}', 'x')");
-    for statement in [accept("policy_for_everybody", OPEN), direct.clone()] {
-        let error = app.refused(&statement);
+    let take_back = format!("SELECT auth.rls_accept('policy_for_everybody', '{OPEN}', NULL)");
+    let mine = accept("policy_for_everybody", OPEN);
+    for statement in [&mine, &take_back] {
+        let error = app.refused(statement);
         let message = "must be owner of policy open on table public.t or of the database";
         assert_eq!((&*error.sqlstate, &*error.message), ("42501", message));
     }
-    // A finding that is not there is nobody's.
-    let absent = direct.replace("policy open", "policy absent");
-    assert_eq!(owner.refused(&absent).sqlstate, "42501");
-    owner.run(&accept("policy_for_everybody", OPEN));
+    // What is nobody's in this database is its owner's.
+    assert_eq!(owner.refused(&accept("function_in_front", "function auth.uid(integer)")).sqlstate, "42704");
+    owner.run(&mine);
     assert_eq!(owner.column("SELECT accepted_by FROM auth.rls_accepted"), ["owner"]);
-    // Others read it, and take nothing back.
+    assert_eq!(app.refused(&take_back).sqlstate, "42501");
+    // Everybody reads the entries, and nobody writes or locks them.
     assert_eq!(app.column("SELECT reason FROM auth.rls_accepted"), ["a public list"]);
-    for statement in
-        ["DELETE FROM auth.rls_accepted", "UPDATE auth.rls_accepted SET reason = 'mine'", "TRUNCATE auth.rls_accepted"]
-    {
+    for statement in [
+        "DELETE FROM auth.rls_accepted",
+        "UPDATE auth.rls_accepted SET reason = 'mine'",
+        "INSERT INTO auth.rls_accepted SELECT * FROM auth.rls_accepted",
+        "TRUNCATE auth.rls_accepted",
+        "DO $$ BEGIN LOCK TABLE auth.rls_accepted IN ROW EXCLUSIVE MODE; END $$",
+    ] {
         assert_eq!(app.refused(statement).sqlstate, "42501", "{statement}");
+        assert_eq!(owner.refused(statement).sqlstate, "42501", "{statement}");
     }
-    session.run("CREATE TABLE u (tenant_id uuid); ALTER TABLE u OWNER TO app");
-    let mine = "UPDATE auth.rls_accepted SET rule = 'table_without_rls', object = 'table public.u'";
-    assert_eq!(app.refused(mine).sqlstate, "42501", "the entry is another's");
-    // Moving an acceptance to another object needs the right on it.
-    let move_it = "UPDATE auth.rls_accepted SET object = 'schema auth'";
-    assert_eq!(owner.refused(move_it).sqlstate, "42501");
-    owner.run("DELETE FROM auth.rls_accepted");
-    session.run(&format!("ALTER DATABASE accept_who OWNER TO app; {}", accept("owner_not_bound", "table public.t")));
-    app.run(&accept("policy_for_everybody", OPEN));
-    app.run("DELETE FROM auth.rls_accepted");
+    // It is the role in force that counts, also within a function with the rights of another.
+    session.run("SET ROLE app");
+    assert_eq!(session.refused(&take_back).sqlstate, "42501");
+    session.run("RESET ROLE");
+    session.run(&format!(
+        "CREATE FUNCTION as_superuser() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ {take_back} $$; GRANT EXECUTE ON FUNCTION as_superuser TO app"
+    ));
+    assert_eq!(app.refused("SELECT as_superuser()").sqlstate, "42501");
+    session.run("GRANT owners TO app; ALTER TABLE t OWNER TO owners");
+    app.run(&take_back);
+    session.run("REVOKE owners FROM app; ALTER TABLE t OWNER TO owner; ALTER DATABASE accept_who OWNER TO app");
+    app.run(&mine);
+    // Its object is gone; the database's owner takes it back all the same.
+    session.run("DROP POLICY open ON t");
+    assert_eq!(owner.refused(&take_back).sqlstate, "42704");
+    app.run(&take_back);
+    assert_eq!(app.column("SELECT count(*) FROM auth.rls_accepted"), ["0"]);
 }
 
 #[test]

@@ -316,7 +316,7 @@ fn readers_need_no_grants_and_have_the_right_labels() {
         &mut client,
         "SELECT count(*) FROM pg_proc WHERE pronamespace = 'auth'::regnamespace
             AND proname NOT IN ('jwks', 'jwks_refresh', 'jwt_counters', 'jwt_session_list', 'revoke', 'jwt_hash',
-                                'jwt_logout_verified', 'revocation_changed', 'assume_identity', 'rls_acceptance')
+                                'jwt_logout_verified', 'revocation_changed', 'assume_identity')
             AND NOT has_function_privilege('app', oid, 'EXECUTE')",
     );
     assert_eq!(unusable, 0);

@@ -70,11 +70,9 @@ const FUNCTIONS: [Function; 29] = [
 
 /// The functions written in SQL: signature, result, language, volatility, parallel safety. Each has a `search_path` of its
 /// own and the rights of its caller.
-const SQL_FUNCTIONS: [&str; 9] = [
+const SQL_FUNCTIONS: [&str; 7] = [
     "disable_tenant_isolation(tbl regclass) void plpgsql v u",
     "enable_tenant_isolation(tbl regclass, tenant_column name DEFAULT 'tenant_id'::name, force boolean DEFAULT true) void plpgsql v u",
-    "rls_accept(rule text, object text, reason text) void plpgsql v u",
-    "rls_acceptance() trigger plpgsql v u",
     "rls_assert(severity text DEFAULT 'error'::text) void plpgsql s u",
     "rls_findings(OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT owner oid) SETOF record sql s u",
     "rls_keys(tbl regclass, OUT rule text, OUT severity text, OUT object text, OUT problem text, OUT fix text, OUT owner oid) SETOF record sql s r",
@@ -83,7 +81,7 @@ const SQL_FUNCTIONS: [&str; 9] = [
 ];
 
 /// Those that write into a table of the extension, with the rights of its owner. Others may not read or write it.
-const DEFINER_FUNCTIONS: [&str; 2] = ["jwt_logout", "revoke"];
+const DEFINER_FUNCTIONS: [&str; 3] = ["jwt_logout", "revoke", "rls_accept"];
 
 fn strings(client: &mut Client, query: &str) -> Vec<String> {
     client.query(query, &[]).expect(query).iter().map(|row| row.get(0)).collect()
