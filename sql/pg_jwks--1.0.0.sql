@@ -528,12 +528,12 @@ COMMENT ON FUNCTION auth.disable_tenant_isolation(regclass) IS
 
 -- What is unsafe or slow in this database's row-level security.
 
-CREATE FUNCTION auth.rls_expression(expression pg_node_tree, OUT verdict boolean, OUT verdict_without_identity boolean,
-        OUT asks boolean, OUT settings text[], OUT claims text[], OUT once pg_node_tree) RETURNS SETOF record
+CREATE FUNCTION auth.rls_expression(expression pg_node_tree, relation oid, OUT condition text, OUT once text, OUT verdict boolean,
+        OUT verdict_without_identity boolean, OUT asks boolean, OUT settings text[], OUT claims text[]) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL UNSAFE COST 1000 ROWS 1 AS 'MODULE_PATHNAME', 'rls_expression_wrapper';
-COMMENT ON FUNCTION auth.rls_expression(pg_node_tree) IS
-    'What a condition of a policy says: whether it is true or false for every row, also without identity, whether it depends on who asks, '
-    'the settings and claims that it reads, and itself with (SELECT ...) around what is needed once a statement';
+COMMENT ON FUNCTION auth.rls_expression(pg_node_tree, oid) IS
+    'A condition of a policy, and with (SELECT ...) around what is needed once a statement; whether it is true or false for every row, '
+    'also without identity; whether it depends on who asks; the settings and claims that it reads. No row if it cannot be read';
 
 CREATE FUNCTION auth.rls_tenants(OUT relation oid, OUT column_name name, OUT number smallint, OUT condition text,
         OUT is_bound boolean, OUT is_membership boolean) RETURNS SETOF record
@@ -666,25 +666,27 @@ policies AS MATERIALIZED (
     SELECT p.oid, polname AS policy_name, polrelid AS relation, r.name AS table_name, r.owner, r.has_rls, polpermissive AS permissive,
            polcmd AS command, polroles AS roles, 0 = ANY (polroles) AS for_all, format('policy %I on table %s', polname, r.name) AS object,
            format('ALTER POLICY %I ON %s', polname, r.name) AS alter,
-           pg_get_expr(polqual, polrelid) AS using_text, pg_get_expr(polwithcheck, polrelid) AS check_text,
-           pg_get_expr(u.once, polrelid) AS using_once, pg_get_expr(w.once, polrelid) AS check_once,
+           polqual IS NOT NULL AS has_using, polwithcheck IS NOT NULL AS has_check,
+           polqual IS NOT NULL AND u.asks IS NULL OR polwithcheck IS NOT NULL AND w.asks IS NULL AS is_not_read,
+           u.condition AS using_text, w.condition AS check_text, u.once AS using_once, w.once AS check_once,
            u.verdict AS using_verdict, w.verdict AS check_verdict, u.verdict_without_identity AS using_alone,
            w.verdict_without_identity AS check_alone, coalesce(u.asks, false) AS using_asks, coalesce(w.asks, false) AS check_asks,
            coalesce(u.settings, '{}') || coalesce(w.settings, '{}') AS settings, coalesce(u.claims, '{}') || coalesce(w.claims, '{}') AS claims
       FROM pg_policy p JOIN relations r ON r.oid = polrelid
-           LEFT JOIN LATERAL auth.rls_expression(polqual) AS u ON true LEFT JOIN LATERAL auth.rls_expression(polwithcheck) AS w ON true),
+           LEFT JOIN LATERAL auth.rls_expression(polqual, polrelid) AS u ON true
+           LEFT JOIN LATERAL auth.rls_expression(polwithcheck, polrelid) AS w ON true),
 -- The policies of auth.enable_tenant_isolation, with what it has noted.
 isolations AS (
     SELECT p.*, column_name,
            CASE WHEN obj_description(p.oid, 'pg_policy') LIKE '%"force": false%' THEN ', force => false' ELSE '' END AS force
       FROM policies p LEFT JOIN tenants t ON t.oid = relation
      WHERE policy_name = 'tenant_isolation' AND obj_description(p.oid, 'pg_policy') LIKE 'Made by auth.enable_tenant_isolation. Before: {%}'),
-own_policies AS (SELECT * FROM policies WHERE oid NOT IN (SELECT oid FROM isolations)),
+own_policies AS (SELECT * FROM policies WHERE oid NOT IN (SELECT oid FROM isolations) AND NOT is_not_read),
 -- Commands that a restrictive policy about the identity narrows for everybody, on each table.
 narrowed AS (
     SELECT relation, command, using_asks AND using_alone IS NOT TRUE AS reads,
            CASE WHEN check_text IS NULL THEN using_asks AND using_alone IS NOT TRUE ELSE check_asks AND check_alone IS NOT TRUE END AS writes
-      FROM policies WHERE NOT permissive AND for_all),
+      FROM policies WHERE NOT permissive AND for_all AND NOT is_not_read),
 -- Settings that policies read, and that everybody can change; those of pg_jwks are safe where the library is preloaded.
 safe_settings AS (
     SELECT lower(name) AS name FROM pg_settings WHERE context NOT IN ('user', 'backend') AND name NOT LIKE 'pg\_jwks.%'
@@ -822,6 +824,12 @@ claim_of_user AS (
      WHERE is_metadata
         OR claim ~ '^(name|given_name|family_name|middle_name|nickname|preferred_username|unique_name|profile|picture|website|zoneinfo|locale)$'
      GROUP BY object, alter, using_text, check_text, owner),
+-- Conditions that are too deep, for one: nothing is known of them. PostgreSQL itself cannot open such a table then.
+policy_not_read AS (
+    SELECT 'warning', object, 'has a condition that cannot be read',
+           'SET max_stack_depth = ''7MB''; ' || alter || CASE WHEN has_using THEN ' USING (false)' ELSE '' END || CASE WHEN has_check THEN ' WITH CHECK (false)' ELSE '' END || ';',
+           owner
+      FROM policies WHERE is_not_read),
 -- Policies that show everybody everything.
 policy_for_everybody AS (
     SELECT CASE WHEN condition IS NULL THEN 'warning' ELSE 'error' END, object, 'lets everybody at every row',
@@ -952,6 +960,7 @@ UNION ALL SELECT 'privilege_past_policies', * FROM privilege_past_policies
 UNION ALL SELECT 'call_per_row', * FROM call_per_row
 UNION ALL SELECT 'settable_setting', * FROM settable_setting
 UNION ALL SELECT 'claim_of_user', * FROM claim_of_user
+UNION ALL SELECT 'policy_not_read', * FROM policy_not_read
 UNION ALL SELECT 'policy_for_everybody', * FROM policy_for_everybody
 UNION ALL SELECT 'policy_without_identity', * FROM policy_without_identity
 UNION ALL SELECT 'unchecked_write', * FROM unchecked_write

@@ -1,16 +1,16 @@
-//! `auth.rls_expression(pg_node_tree)`: what a policy's expression says, for `auth.rls_lint()`.
+//! `auth.rls_expression(pg_node_tree, oid)`: what a policy's expression says, for `auth.rls_lint()`.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
-use pgrx::{AnyElement, pg_sys};
+use pgrx::{AnyElement, check_for_interrupts, pg_sys};
 
 use crate::pg::datum::text_array_datum;
 use crate::pg::expression::{Expression, Shape};
 use crate::pg::function::{Function, function};
-use crate::pg::memory;
+use crate::pg::memory::{self, check_stack};
 use crate::pg::subtransaction::attempt;
 
 /// Readers of the identity that are NULL without one.
@@ -41,53 +41,79 @@ const COSTLY: [&str; 4] = ["current_setting", "jwt", "organization", "session"];
 /// Functions of PostgreSQL's that say who asks, or depend on it.
 const ASKING: [&str; 4] = ["current_setting", "getpgusername", "inet_client_addr", "row_security_active"];
 
-/// `auth.rls_expression(expression pg_node_tree)`.
+/// `auth.rls_expression(expression pg_node_tree, relation oid)`. No row for an expression that cannot be read, as one that
+/// is too deep.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn rls_expression(
     expression: Option<AnyElement>,
+    relation: Option<pg_sys::Oid>,
 ) -> TableIterator<
     'static,
     (
+        name!(condition, Option<AnyElement>),
+        name!(once, Option<AnyElement>),
         name!(verdict, Option<bool>),
         name!(verdict_without_identity, Option<bool>),
         name!(asks, bool),
         name!(settings, Option<AnyElement>),
         name!(claims, Option<AnyElement>),
-        name!(once, Option<AnyElement>),
     ),
 > {
     memory::require(0);
-    // SAFETY: nobody but PostgreSQL makes values of type pg_node_tree: its input functions refuse.
-    let expression = expression.and_then(|tree| unsafe { Expression::parse(tree.datum()) });
-    let Some(expression) = expression else { return TableIterator::new([]) };
-    let mut functions = Functions::default();
-    let mut said = Said::default();
-    expression.visit(&mut |node| said.by(node, &mut functions));
-    let mut verdict = |without_identity| {
-        let functions = AssertUnwindSafe(&mut functions);
-        attempt(AssertUnwindSafe(move || {
-            let AssertUnwindSafe(functions) = functions;
-            foldable(expression, without_identity, functions).folded()
-        }))
-        .flatten()
-    };
-    let verdicts = (verdict(false), verdict(true));
-    let once = once(expression, &mut functions).map(|once| once.tree());
+    let read = |tree: AnyElement| attempt(AssertUnwindSafe(|| Reading::of(tree.datum(), relation?))).flatten();
+    let reading = expression.and_then(read);
     let value = |datum, type_| {
         // SAFETY: the datum is of this type.
         unsafe { AnyElement::from_polymorphic_datum(datum, false, type_) }
     };
-    let texts = |texts: &[Vec<u8>]| value(text_array_datum(texts), pg_sys::TEXTARRAYOID);
-    let row = (
-        verdicts.0,
-        verdicts.1,
-        said.asks,
-        texts(&said.settings),
-        texts(&said.claims),
-        once.and_then(|once| value(once, pg_sys::PG_NODE_TREEOID)),
-    );
-    TableIterator::once(row)
+    let texts = move |texts: &[Vec<u8>]| value(text_array_datum(texts), pg_sys::TEXTARRAYOID);
+    TableIterator::new(reading.into_iter().map(move |reading| {
+        (
+            value(reading.condition, pg_sys::TEXTOID),
+            reading.once.and_then(|once| value(once, pg_sys::TEXTOID)),
+            reading.verdict,
+            reading.verdict_without_identity,
+            reading.said.asks,
+            texts(&reading.said.settings),
+            texts(&reading.said.claims),
+        )
+    }))
+}
+
+/// What an expression says.
+struct Reading {
+    said: Said,
+    verdict: Option<bool>,
+    verdict_without_identity: Option<bool>,
+    /// The expression as text, and with `(SELECT ...)` where that helps.
+    condition: pg_sys::Datum,
+    once: Option<pg_sys::Datum>,
+}
+
+impl Reading {
+    /// Reads a value of type `pg_node_tree` about the rows of a relation; `None` for an empty one.
+    fn of(tree: pg_sys::Datum, relation: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: nobody but PostgreSQL makes values of type pg_node_tree: its input functions refuse.
+        let expression = unsafe { Expression::parse(tree) }?;
+        let mut functions = Functions::default();
+        let mut verdict = |without_identity| {
+            let functions = AssertUnwindSafe(&mut functions);
+            attempt(AssertUnwindSafe(move || {
+                let AssertUnwindSafe(functions) = functions;
+                foldable(expression, without_identity, functions).folded()
+            }))
+            .flatten()
+        };
+        let (verdict, verdict_without_identity) = (verdict(false), verdict(true));
+        Some(Self {
+            said: Said::by(expression, &mut functions),
+            verdict,
+            verdict_without_identity,
+            condition: expression.text(relation)?,
+            once: once(expression, &mut functions).and_then(|once| once.text(relation)),
+        })
+    }
 }
 
 /// What is known of the functions that an expression calls.
@@ -125,8 +151,18 @@ struct Said {
 }
 
 impl Said {
+    /// What an expression says.
+    fn by(expression: Expression, functions: &mut Functions) -> Self {
+        let (parts, mut said, mut index) = (expression.parts(), Self::default(), 0);
+        while let Some(part) = parts.get(index) {
+            check_for_interrupts!();
+            index = if said.note(part.node, functions) { index + 1 } else { part.end };
+        }
+        said
+    }
+
     /// Notes what a node says. Returns whether to look below it.
-    fn by(&mut self, node: Expression, functions: &mut Functions) -> bool {
+    fn note(&mut self, node: Expression, functions: &mut Functions) -> bool {
         if let Some(path) = claim_path(node, functions).filter(|path| !path.is_empty()) {
             self.asks = true;
             self.claims.push(path.join(&b'.'));
@@ -154,12 +190,11 @@ impl Said {
 
 /// Notes the settings that are read in a path of claims.
 fn note_setting(node: Expression, functions: &mut Functions, settings: &mut Vec<Vec<u8>>) {
-    node.visit(&mut |part| {
-        if let Shape::Call(oid, arguments) = part.shape() {
+    for part in node.parts() {
+        if let Shape::Call(oid, arguments) = part.node.shape() {
             settings.extend(setting(oid, &arguments, functions));
         }
-        true
-    });
+    }
 }
 
 /// The setting that a call of `current_setting` reads.
@@ -181,6 +216,7 @@ fn texts(expression: Expression) -> Vec<Vec<u8>> {
 
 /// The path of the claim whose value an expression has; empty for all claims.
 fn claim_path(expression: Expression, functions: &mut Functions) -> Option<Vec<Vec<u8>>> {
+    check_stack();
     let below = |of: Expression, names: Vec<Vec<u8>>, functions: &mut Functions| {
         let mut path = claim_path(of, functions)?;
         path.extend(names);
@@ -214,7 +250,7 @@ fn is_member_of_json(name: &str) -> bool {
 /// types are unknown, and so are subqueries, and calls that could make much of little. Without identity, its readers have
 /// no value.
 fn foldable(expression: Expression, without_identity: bool, functions: &mut Functions) -> Expression {
-    expression.rewritten(&mut |node| match node.shape() {
+    let mut instead = |node: Expression| match node.shape() {
         Shape::Once(inner) => Some(foldable(inner, without_identity, functions)),
         Shape::Call(oid, _) if without_identity && functions.is_any(oid, &CONDITIONS) => Some(node.without_value(true)),
         Shape::Call(oid, _) if without_identity && functions.is_any(oid, &READERS) => Some(node.without_value(false)),
@@ -224,34 +260,49 @@ fn foldable(expression: Expression, without_identity: bool, functions: &mut Func
         }
         _ if node.is_of_the_system() => None,
         _ => Some(node.unknown()),
-    })
+    };
+    let (parts, mut replacements, mut index) = (expression.parts(), HashMap::new(), 0);
+    while let Some(part) = parts.get(index) {
+        check_for_interrupts!();
+        index = match instead(part.node) {
+            Some(other) => {
+                replacements.insert(part.node, other);
+                part.end
+            }
+            None => index + 1,
+        };
+    }
+    expression.with(&replacements)
 }
 
 /// The expression with `(SELECT ...)` around each part that is costly and the same for all rows; `None` if there is no such
 /// part.
 fn once(expression: Expression, functions: &mut Functions) -> Option<Expression> {
-    let mut has_changed = false;
-    let changed = expression.rewritten(&mut |node| match node.shape() {
-        Shape::Once(_) | Shape::Subquery { has_tables: false } => Some(node),
-        Shape::Part | Shape::Unknown | Shape::Constant(_) | Shape::Elements(_) | Shape::Row => None,
-        _ => {
-            let is_costly = is_costly_and_same(node, functions);
-            has_changed |= is_costly;
-            is_costly.then(|| node.subquery_of())
-        }
-    });
-    has_changed.then_some(changed)
-}
-
-fn is_costly_and_same(expression: Expression, functions: &mut Functions) -> bool {
-    let (mut is_same, mut is_costly) = (true, false);
-    expression.visit(&mut |node| {
-        match node.shape() {
-            Shape::Row | Shape::Once(_) | Shape::Subquery { .. } | Shape::Unknown => is_same = false,
-            Shape::Call(oid, _) => is_costly |= functions.is_any(oid, &COSTLY),
+    let (parts, mut replacements, mut index) = (expression.parts(), HashMap::new(), 0);
+    // How many of the nodes before each are costly, and how many differ from row to row.
+    let mut counts = vec![(0, 0)];
+    for part in &parts {
+        check_for_interrupts!();
+        let (mut costly, mut different) = counts[counts.len() - 1];
+        match part.node.shape() {
+            Shape::Row | Shape::Once(_) | Shape::Subquery { .. } | Shape::Unknown => different += 1,
+            Shape::Call(oid, _) => costly += usize::from(functions.is_any(oid, &COSTLY)),
             _ => {}
         }
-        is_same
-    });
-    is_same && is_costly
+        counts.push((costly, different));
+    }
+    while let Some(part) = parts.get(index) {
+        let (before, after) = (counts[index], counts[part.end]);
+        let is_costly_and_same = after.0 > before.0 && after.1 == before.1;
+        index = match part.node.shape() {
+            Shape::Once(_) | Shape::Subquery { has_tables: false } => part.end,
+            Shape::Part | Shape::Unknown | Shape::Constant(_) | Shape::Elements(_) | Shape::Row => index + 1,
+            _ if is_costly_and_same => {
+                replacements.insert(part.node, part.node.subquery_of());
+                part.end
+            }
+            _ => index + 1,
+        };
+    }
+    (!replacements.is_empty()).then(|| expression.with(&replacements))
 }

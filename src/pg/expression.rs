@@ -1,12 +1,12 @@
 //! Expressions as the catalogues keep them parsed (`pg_node_tree`). Reading one runs nothing, and takes no lock.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
 
 use pgrx::pg_sys::NodeTag;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
-use pgrx::pg_sys::panic::pgrx_extern_c_guard;
-use pgrx::{check_for_interrupts, pg_sys};
+use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
 
 use super::datum::{text, text_array, text_datum};
 use super::list::nodes;
@@ -15,8 +15,13 @@ use super::privilege::is_of_the_system;
 type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 type Mutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
 
-// pgrx declares the callbacks of mutators differently for each version.
+// Without pgrx's guard: an error within a walk passes over the frames of the callbacks, which have nothing to drop, to the
+// one guard around the walk. A guard at each level would report the error anew at each.
 unsafe extern "C-unwind" {
+    #[cfg_attr(not(any(feature = "pg14", feature = "pg15")), link_name = "expression_tree_walker_impl")]
+    fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
+    #[cfg_attr(not(any(feature = "pg14", feature = "pg15")), link_name = "query_tree_walker_impl")]
+    fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: c_int) -> bool;
     #[cfg_attr(not(any(feature = "pg14", feature = "pg15")), link_name = "expression_tree_mutator_impl")]
     fn expression_tree_mutator(node: *mut pg_sys::Node, mutator: Mutator, context: *mut c_void) -> *mut pg_sys::Node;
     #[cfg_attr(not(any(feature = "pg14", feature = "pg15")), link_name = "query_tree_mutator_impl")]
@@ -29,8 +34,17 @@ unsafe extern "C-unwind" {
 }
 
 /// A node of a parsed expression, in the memory context that was the current one when it was read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Expression(*mut pg_sys::Node);
+
+/// A node among those of a tree in the order from above.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// The node.
+    pub node: Expression,
+    /// The index behind the last node below this one.
+    pub end: usize,
+}
 
 /// What a node is, as far as it matters what a policy says.
 pub enum Shape {
@@ -75,10 +89,14 @@ impl Expression {
         }
     }
 
-    /// As a value of type `pg_node_tree`.
-    pub fn tree(self) -> pg_sys::Datum {
-        // SAFETY: a node, written as a C string.
-        text_datum(unsafe { CStr::from_ptr(pg_sys::nodeToString(self.0.cast())) }.to_bytes())
+    /// As SQL, a text, for an expression about the rows of this relation; `None` if that is gone.
+    pub fn text(self, relation: pg_sys::Oid) -> Option<pg_sys::Datum> {
+        // SAFETY: a node, written as a C string; the function takes a pg_node_tree, which is laid out as a text, and an OID,
+        // and returns a text.
+        unsafe {
+            let tree = text_datum(CStr::from_ptr(pg_sys::nodeToString(self.0.cast())).to_bytes());
+            direct_function_call_as_datum(pg_sys::pg_get_expr, &[Some(tree), relation.into_datum()])
+        }
     }
 
     /// What the node is.
@@ -141,20 +159,20 @@ impl Expression {
         }
     }
 
-    /// Shows `see` this node and those below it, in subqueries too, from above. It says whether to go on below a node.
-    pub fn visit(self, see: &mut dyn FnMut(Self) -> bool) {
-        let mut see = see;
-        let context = (&raw mut see).cast();
-        // SAFETY: the context is what `visited` expects, and outlives the walk. What it raises, it raises as PostgreSQL.
-        unsafe { pg_guard_ffi_boundary(|| visited(self.0, context)) };
+    /// This node and those below it, in subqueries too, from above. Raises 54001 if they are too deep for the stack.
+    pub fn parts(self) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        let context = (&raw mut parts).cast();
+        // SAFETY: the context is what `collected` expects, and outlives the walk.
+        unsafe { pg_guard_ffi_boundary(|| collected(self.0, context)) };
+        parts
     }
 
-    /// A copy in which `change` has replaced nodes, in subqueries too, from above. What it returns is not looked into.
-    pub fn rewritten(self, change: &mut dyn FnMut(Self) -> Option<Self>) -> Self {
-        let mut change = change;
-        let context = (&raw mut change).cast();
-        // SAFETY: the context is what `changed` expects, and outlives the walk. What it raises, it raises as PostgreSQL.
-        Self(unsafe { pg_guard_ffi_boundary(|| changed(self.0, context)) })
+    /// A copy with other nodes in place of some. What takes a place is not looked into. Raises 54001 as well.
+    pub fn with(self, replacements: &HashMap<Self, Self>) -> Self {
+        let context = ptr::from_ref(replacements).cast_mut().cast();
+        // SAFETY: the context is what `replaced` expects, and outlives the walk.
+        Self(unsafe { pg_guard_ffi_boundary(|| replaced(self.0, context)) })
     }
 
     /// Whether the functions that the node itself calls, and the types of its value, are PostgreSQL's own. Others may be
@@ -319,45 +337,52 @@ unsafe extern "C-unwind" fn is_of_users(function: pg_sys::Oid, _: *mut c_void) -
     !is_of_the_system(function)
 }
 
+/// Collects a node and those below it.
+///
 /// # Safety
 ///
-/// PostgreSQL must call this, as it may raise, with a node or NULL, and what [`Expression::visit`] gave it.
-unsafe extern "C-unwind" fn visited(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+/// A node or NULL, and what [`Expression::parts`] gave, where PostgreSQL's errors are expected.
+unsafe extern "C-unwind" fn collected(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     if node.is_null() {
         return false;
     }
-    // SAFETY: PostgreSQL passes on what `visit` gave it, or a part of that, and expects errors here.
+    // SAFETY: PostgreSQL passes on what `parts` gave it, or a part of that. An error passes over this frame, which has
+    // nothing to drop; no reference to the vector is alive then.
     unsafe {
-        pgrx_extern_c_guard(|| {
-            check_for_interrupts!();
-            if (*node).type_ == NodeTag::T_Query {
-                return pg_sys::query_tree_walker(node.cast(), Some(visited as Walker), context, 0);
-            }
-            let see = &mut *context.cast::<&mut dyn FnMut(Expression) -> bool>();
-            see(Expression(node)) && pg_sys::expression_tree_walker(node, Some(visited as Walker), context)
-        })
+        if (*node).type_ == NodeTag::T_Query {
+            return query_tree_walker(node.cast(), collected, context, 0);
+        }
+        let parts = context.cast::<Vec<Part>>();
+        let index = (&*parts).len();
+        (&mut *parts).push(Part { node: Expression(node), end: 0 });
+        let has_stopped = expression_tree_walker(node, collected, context);
+        let parts = &mut *parts;
+        let end = parts.len();
+        if let Some(part) = parts.get_mut(index) {
+            part.end = end;
+        }
+        has_stopped
     }
 }
 
+/// The node that takes a node's place, or its copy.
+///
 /// # Safety
 ///
-/// PostgreSQL must call this, as it may raise, with a node or NULL, and what [`Expression::rewritten`] gave it.
-unsafe extern "C-unwind" fn changed(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
+/// A node or NULL, and what [`Expression::with`] gave, where PostgreSQL's errors are expected.
+unsafe extern "C-unwind" fn replaced(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
     if node.is_null() {
         return node;
     }
-    // SAFETY: PostgreSQL passes on what `rewritten` gave it, or a part of that, and expects errors here.
+    // SAFETY: PostgreSQL passes on what `with` gave it, or a part of that. An error passes over this frame, which has
+    // nothing to drop.
     unsafe {
-        pgrx_extern_c_guard(|| {
-            check_for_interrupts!();
-            if (*node).type_ == NodeTag::T_Query {
-                return pg_guard_ffi_boundary(|| query_tree_mutator(node.cast(), changed, context, 0)).cast();
-            }
-            let change = &mut *context.cast::<&mut dyn FnMut(Expression) -> Option<Expression>>();
-            match change(Expression(node)) {
-                Some(other) => other.0,
-                None => pg_guard_ffi_boundary(|| expression_tree_mutator(node, changed, context)),
-            }
-        })
+        if (*node).type_ == NodeTag::T_Query {
+            return query_tree_mutator(node.cast(), replaced, context, 0).cast();
+        }
+        match (*context.cast::<HashMap<Expression, Expression>>()).get(&Expression(node)) {
+            Some(other) => other.0,
+            None => expression_tree_mutator(node, replaced, context),
+        }
     }
 }

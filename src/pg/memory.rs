@@ -159,3 +159,9 @@ pub fn require(input_bytes: usize) {
         )
     }
 }
+
+/// Raises 54001 if the stack is nearly used up.
+pub fn check_stack() {
+    // SAFETY: compares an address with a setting.
+    unsafe { pg_sys::check_stack_depth() }
+}

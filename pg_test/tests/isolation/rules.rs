@@ -125,7 +125,7 @@ fn linting_runs_no_function_of_users_and_survives_errors_in_policies() {
     assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
     assert_eq!(owner.column(ran), before);
     // What can be known is still known.
-    let query = "SELECT polname || ' ' || coalesce(r.verdict::text, '-') FROM pg_policy, auth.rls_expression(polqual) r ORDER BY 1";
+    let query = "SELECT polname || ' ' || coalesce(r.verdict::text, '-') FROM pg_policy, auth.rls_expression(polqual, polrelid) r ORDER BY 1";
     assert_eq!(database.superuser().column(query), ["a -", "c -", "d -", "e -", "f -", "g -"]);
 }
 

@@ -27,7 +27,7 @@ fn no_tree_of_the_catalogues_brings_the_server_down() {
         app.run(&format!(
             "DO $$ DECLARE tree pg_node_tree; answers int := 0; BEGIN
                  FOR tree IN EXECUTE 'SELECT {column} FROM {table} WHERE {column} IS NOT NULL' LOOP
-                     BEGIN PERFORM * FROM auth.rls_expression(tree); answers := answers + 1;
+                     BEGIN PERFORM * FROM auth.rls_expression(tree, 'pg_catalog.pg_class'::regclass); answers := answers + 1;
                      EXCEPTION WHEN internal_error THEN NULL; END;
                  END LOOP; PERFORM set_config('test.answers', answers::text, false); END $$"
         ));
@@ -108,4 +108,27 @@ fn linting_can_be_cancelled_and_the_session_goes_on() {
     session.run("ROLLBACK TO s; SELECT 1; COMMIT");
     session.run("DROP POLICY slow ON t; RESET statement_timeout");
     assert_eq!(session.lint().len(), 1);
+}
+
+/// A condition so deep that PostgreSQL itself cannot print it: the others are read all the same.
+#[test]
+fn a_condition_that_is_too_deep_is_a_finding_and_hides_no_other() {
+    let mut session = Database::new("lint_deep").superuser();
+    session.run("CREATE TABLE t (a int, tenant_id uuid PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
+    session.run("CREATE POLICY other ON t FOR SELECT USING (a = 1)");
+    session.run("CREATE TABLE u (tenant_id uuid PRIMARY KEY); ALTER TABLE u ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+                 CREATE POLICY open ON u FOR SELECT USING (true)");
+    // A superuser can make it, and then nobody else can even open the table.
+    session.run("SET max_stack_depth = '7MB'");
+    session.run(&format!("CREATE POLICY deep ON t FOR UPDATE USING (a{} > 1)", " + 1".repeat(8000)));
+    session.run("RESET max_stack_depth");
+    let findings = session.lint();
+    let found: Vec<_> = findings.iter().map(|found| (&*found.rule, &*found.object)).collect();
+    let open = ("policy_for_everybody", "policy open on table public.u");
+    let not_read = ["policy deep on table public.t", "policy other on table public.t"];
+    assert_eq!(found, [open, ("policy_not_read", not_read[0]), ("policy_not_read", not_read[1])]);
+    for finding in &findings {
+        session.run(&finding.fix);
+    }
+    assert_eq!(session.lint(), []);
 }

@@ -52,8 +52,8 @@ const FUNCTIONS: [Function; 29] = [
     ("organization_id()", "uuid", 's', 's', false),
     ("revocation_changed()", "trigger", 'v', 'u', false),
     (
-        "rls_expression(expression pg_node_tree, OUT verdict boolean, OUT verdict_without_identity boolean, \
-         OUT asks boolean, OUT settings text[], OUT claims text[], OUT once pg_node_tree)",
+        "rls_expression(expression pg_node_tree, relation oid, OUT condition text, OUT once text, OUT verdict boolean, \
+         OUT verdict_without_identity boolean, OUT asks boolean, OUT settings text[], OUT claims text[])",
         "SETOF record",
         's',
         'u',
