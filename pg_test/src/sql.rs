@@ -1,5 +1,6 @@
 //! Statements that a test expects to succeed or to fail.
 
+use parking_lot::Mutex;
 use postgres::Client;
 use postgres::types::FromSqlOwned;
 
@@ -9,6 +10,14 @@ use crate::{PgError, pg_error};
 #[track_caller]
 pub fn run(client: &mut Client, statements: &str) {
     client.batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+}
+
+/// Runs statements that grant SET on a parameter. PostgreSQL does not bear two such grants on one parameter at once.
+#[track_caller]
+pub fn run_with_grants(client: &mut Client, statements: &str) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
+    run(client, statements);
 }
 
 /// Runs statements that must fail.

@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::server::*;
+use pg_test::sql::run_with_grants;
 use pg_test::{Credentials, PgError, RawClient, now};
 use serde_json::json;
 
@@ -30,7 +31,7 @@ fn short_lived(door: Door) -> RawClient {
 
 fn terminate(door: Door, client: &mut RawClient, db: &str) {
     let grant = "GRANT SET ON PARAMETER pg_jwks.on_expiry TO alice";
-    superuser(door.server(), db).batch_execute(grant).expect("GRANT");
+    run_with_grants(&mut superuser(door.server(), db), grant);
     run(client, "SET pg_jwks.on_expiry = terminate");
 }
 

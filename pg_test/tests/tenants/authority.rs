@@ -2,6 +2,8 @@
 
 use postgres::Client;
 
+use pg_test::sql::run_with_grants;
+
 use crate::definitions::no_lookup;
 use crate::server::*;
 
@@ -95,7 +97,7 @@ fn with_secrets(name: &str) -> Database {
          CREATE VIEW shown AS TABLE secret"
     );
     let database = Database::new(name, "");
-    run(&mut database.superuser(), &secrets);
+    run_with_grants(&mut database.superuser(), &secrets);
     database
 }
 
