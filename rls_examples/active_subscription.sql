@@ -50,17 +50,17 @@ INSERT INTO active_subscription.report (owner, body) VALUES
     ('carol', 'March');
 
 ALTER TABLE active_subscription.subscription ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY own ON active_subscription.subscription FOR SELECT USING (user_id = (SELECT auth.user_id()));
+CREATE POLICY own ON active_subscription.subscription FOR SELECT USING (user_id = auth.user_id());
 
 ALTER TABLE active_subscription.report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON active_subscription.report
-    USING (owner = (SELECT auth.user_id()))
-    WITH CHECK (owner = (SELECT auth.user_id()));
+    USING (owner = auth.user_id())
+    WITH CHECK (owner = auth.user_id());
 CREATE POLICY subscribed ON active_subscription.report AS RESTRICTIVE
     USING ((SELECT active_until > now() FROM active_subscription.subscription
-             WHERE user_id = (SELECT auth.user_id())))
+             WHERE user_id = auth.user_id()))
     WITH CHECK ((SELECT active_until > now() FROM active_subscription.subscription
-                  WHERE user_id = (SELECT auth.user_id())));
+                  WHERE user_id = auth.user_id()));
 
 -- Subscriptions are written by the service that takes the payments, not by the users.
 GRANT USAGE ON SCHEMA active_subscription TO app;

@@ -43,9 +43,9 @@ INSERT INTO admin_sees_all.ticket (owner, body) VALUES
 
 ALTER TABLE admin_sees_all.ticket ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON admin_sees_all.ticket
-    USING (owner = (SELECT auth.user_id()))
-    WITH CHECK (owner = (SELECT auth.user_id()));
-CREATE POLICY admin ON admin_sees_all.ticket FOR SELECT USING ((SELECT auth.has_role('admin')));
+    USING (owner = auth.user_id())
+    WITH CHECK (owner = auth.user_id());
+CREATE POLICY admin ON admin_sees_all.ticket FOR SELECT USING (auth.has_role('admin'));
 
 GRANT USAGE ON SCHEMA admin_sees_all TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON admin_sees_all.ticket TO app;

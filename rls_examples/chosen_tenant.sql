@@ -67,16 +67,16 @@ INSERT INTO chosen_tenant.project (tenant_id, body) VALUES
 
 ALTER TABLE chosen_tenant.tenant ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY mine ON chosen_tenant.tenant FOR SELECT
-    USING (id = ANY ((SELECT auth.tenant_ids())::text[]));
+    USING (id = ANY (auth.tenant_ids()));
 
 ALTER TABLE chosen_tenant.membership ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY mine ON chosen_tenant.membership FOR SELECT
-    USING (user_id = (SELECT auth.user_id()));
+    USING (user_id = auth.user_id());
 
 ALTER TABLE chosen_tenant.project ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY chosen ON chosen_tenant.project
-    USING (tenant_id = (SELECT auth.tenant_id()))
-    WITH CHECK (tenant_id = (SELECT auth.tenant_id()));
+    USING (tenant_id = auth.tenant_id())
+    WITH CHECK (tenant_id = auth.tenant_id());
 
 GRANT USAGE ON SCHEMA chosen_tenant TO app;
 GRANT SELECT ON chosen_tenant.tenant, chosen_tenant.membership TO app;

@@ -43,15 +43,15 @@ INSERT INTO column_defaults.entry (owner, owner_email, body) VALUES
     ('bob', 'bob@example.com', 'stayed at home');
 
 ALTER TABLE column_defaults.entry ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY read ON column_defaults.entry FOR SELECT USING (owner = (SELECT auth.user_id()));
+CREATE POLICY read ON column_defaults.entry FOR SELECT USING (owner = auth.user_id());
 CREATE POLICY add ON column_defaults.entry FOR INSERT
-    WITH CHECK (owner = (SELECT auth.user_id())
-        AND owner_email IS NOT DISTINCT FROM (SELECT auth.email())
+    WITH CHECK (owner = auth.user_id()
+        AND owner_email IS NOT DISTINCT FROM auth.email()
         AND created_at = now());
 CREATE POLICY change ON column_defaults.entry FOR UPDATE
-    USING (owner = (SELECT auth.user_id()))
-    WITH CHECK (owner = (SELECT auth.user_id()));
-CREATE POLICY remove ON column_defaults.entry FOR DELETE USING (owner = (SELECT auth.user_id()));
+    USING (owner = auth.user_id())
+    WITH CHECK (owner = auth.user_id());
+CREATE POLICY remove ON column_defaults.entry FOR DELETE USING (owner = auth.user_id());
 
 GRANT USAGE ON SCHEMA column_defaults TO app;
 GRANT SELECT, INSERT, UPDATE (body), DELETE ON column_defaults.entry TO app;

@@ -43,14 +43,14 @@ INSERT INTO organisations.document (organisation_id, body) VALUES
 
 ALTER TABLE organisations.document ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY read ON organisations.document FOR SELECT
-    USING (organisation_id = (SELECT auth.organization_id()));
+    USING (organisation_id = auth.organization_id());
 CREATE POLICY add ON organisations.document FOR INSERT
-    WITH CHECK (organisation_id = (SELECT auth.organization_id()));
+    WITH CHECK (organisation_id = auth.organization_id());
 CREATE POLICY change ON organisations.document FOR UPDATE
-    USING (organisation_id = (SELECT auth.organization_id()))
-    WITH CHECK (organisation_id = (SELECT auth.organization_id()));
+    USING (organisation_id = auth.organization_id())
+    WITH CHECK (organisation_id = auth.organization_id());
 CREATE POLICY remove ON organisations.document FOR DELETE
-    USING (organisation_id = (SELECT auth.organization_id()) AND (SELECT auth.claim('o', 'rol')) = 'admin');
+    USING (organisation_id = auth.organization_id() AND auth.claim('o', 'rol') = 'admin');
 
 GRANT USAGE ON SCHEMA organisations TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organisations.document TO app;

@@ -43,8 +43,8 @@ INSERT INTO owned_rows.note (owner, body) VALUES
 -- FORCE: the owner of the table is no exception.
 ALTER TABLE owned_rows.note ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON owned_rows.note
-    USING (owner = (SELECT auth.user_id()))
-    WITH CHECK (owner = (SELECT auth.user_id()));
+    USING (owner = auth.user_id())
+    WITH CHECK (owner = auth.user_id());
 
 GRANT USAGE ON SCHEMA owned_rows TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON owned_rows.note TO app;

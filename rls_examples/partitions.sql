@@ -48,8 +48,8 @@ INSERT INTO partitions.event (tenant_id, id, body) VALUES
 
 SELECT format('ALTER TABLE %1$s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
         CREATE POLICY tenant ON %1$s
-            USING (tenant_id = (SELECT auth.tenant_id()))
-            WITH CHECK (tenant_id = (SELECT auth.tenant_id()))', relid)
+            USING (tenant_id = auth.tenant_id())
+            WITH CHECK (tenant_id = auth.tenant_id())', relid)
   FROM pg_partition_tree('partitions.event') \gexec
 
 GRANT USAGE ON SCHEMA partitions TO app;

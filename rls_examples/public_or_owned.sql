@@ -46,8 +46,8 @@ INSERT INTO public_or_owned.article (owner, published, body) VALUES
 ALTER TABLE public_or_owned.article ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY published ON public_or_owned.article FOR SELECT USING (published);
 CREATE POLICY own ON public_or_owned.article
-    USING (owner = (SELECT auth.user_id()))
-    WITH CHECK (owner = (SELECT auth.user_id()));
+    USING (owner = auth.user_id())
+    WITH CHECK (owner = auth.user_id());
 
 GRANT USAGE ON SCHEMA public_or_owned TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public_or_owned.article TO app;

@@ -46,8 +46,8 @@ INSERT INTO tenant_by_claim.invoice (tenant_id, body) VALUES
 
 ALTER TABLE tenant_by_claim.invoice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tenant_by_claim.invoice
-    USING (tenant_id = (SELECT auth.tenant_id()))
-    WITH CHECK (tenant_id = (SELECT auth.tenant_id()));
+    USING (tenant_id = auth.tenant_id())
+    WITH CHECK (tenant_id = auth.tenant_id());
 
 GRANT USAGE ON SCHEMA tenant_by_claim TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant_by_claim.invoice TO app;

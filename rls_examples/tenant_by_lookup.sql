@@ -69,17 +69,17 @@ INSERT INTO tenant_by_lookup.document (tenant_id, folder_id, body) VALUES
 
 ALTER TABLE tenant_by_lookup.member ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tenant_by_lookup.member FOR SELECT
-    USING (tenant_id = (SELECT public.get_current_user_tenant_id()));
+    USING (tenant_id = public.get_current_user_tenant_id());
 
 ALTER TABLE tenant_by_lookup.folder ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tenant_by_lookup.folder
-    USING (tenant_id = (SELECT public.get_current_user_tenant_id()))
-    WITH CHECK (tenant_id = (SELECT public.get_current_user_tenant_id()));
+    USING (tenant_id = public.get_current_user_tenant_id())
+    WITH CHECK (tenant_id = public.get_current_user_tenant_id());
 
 ALTER TABLE tenant_by_lookup.document ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tenant_by_lookup.document
-    USING (tenant_id = (SELECT public.get_current_user_tenant_id()))
-    WITH CHECK (tenant_id = (SELECT public.get_current_user_tenant_id()));
+    USING (tenant_id = public.get_current_user_tenant_id())
+    WITH CHECK (tenant_id = public.get_current_user_tenant_id());
 
 GRANT USAGE ON SCHEMA tenant_by_lookup TO app;
 GRANT SELECT ON tenant_by_lookup.member TO app;

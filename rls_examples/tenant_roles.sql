@@ -51,7 +51,7 @@ CREATE INDEX ON tenant_roles.document (tenant_id);
 
 CREATE FUNCTION tenant_roles.level() RETURNS int STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT level FROM tenant_roles.member WHERE user_id = (SELECT auth.user_id());
+    SELECT level FROM tenant_roles.member WHERE user_id = auth.user_id();
 END;
 
 INSERT INTO tenant_roles.member VALUES
@@ -66,25 +66,25 @@ INSERT INTO tenant_roles.document (tenant_id, body) VALUES
 
 ALTER TABLE tenant_roles.member ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY read ON tenant_roles.member FOR SELECT
-    USING (tenant_id = (SELECT auth.tenant_id()));
+    USING (tenant_id = auth.tenant_id());
 CREATE POLICY add ON tenant_roles.member FOR INSERT
-    WITH CHECK (tenant_id = (SELECT auth.tenant_id()) AND (SELECT tenant_roles.level()) >= 3);
+    WITH CHECK (tenant_id = auth.tenant_id() AND (SELECT tenant_roles.level()) >= 3);
 CREATE POLICY change ON tenant_roles.member FOR UPDATE
-    USING (tenant_id = (SELECT auth.tenant_id()) AND (SELECT tenant_roles.level()) >= 3)
-    WITH CHECK (tenant_id = (SELECT auth.tenant_id()));
+    USING (tenant_id = auth.tenant_id() AND (SELECT tenant_roles.level()) >= 3)
+    WITH CHECK (tenant_id = auth.tenant_id());
 CREATE POLICY remove ON tenant_roles.member FOR DELETE
-    USING (tenant_id = (SELECT auth.tenant_id()) AND (SELECT tenant_roles.level()) >= 3);
+    USING (tenant_id = auth.tenant_id() AND (SELECT tenant_roles.level()) >= 3);
 
 ALTER TABLE tenant_roles.document ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY read ON tenant_roles.document FOR SELECT
-    USING (tenant_id = (SELECT auth.tenant_id()));
+    USING (tenant_id = auth.tenant_id());
 CREATE POLICY add ON tenant_roles.document FOR INSERT
-    WITH CHECK (tenant_id = (SELECT auth.tenant_id()) AND (SELECT tenant_roles.level()) >= 2);
+    WITH CHECK (tenant_id = auth.tenant_id() AND (SELECT tenant_roles.level()) >= 2);
 CREATE POLICY change ON tenant_roles.document FOR UPDATE
-    USING (tenant_id = (SELECT auth.tenant_id()) AND (SELECT tenant_roles.level()) >= 2)
-    WITH CHECK (tenant_id = (SELECT auth.tenant_id()));
+    USING (tenant_id = auth.tenant_id() AND (SELECT tenant_roles.level()) >= 2)
+    WITH CHECK (tenant_id = auth.tenant_id());
 CREATE POLICY remove ON tenant_roles.document FOR DELETE
-    USING (tenant_id = (SELECT auth.tenant_id()) AND (SELECT tenant_roles.level()) >= 3);
+    USING (tenant_id = auth.tenant_id() AND (SELECT tenant_roles.level()) >= 3);
 
 -- Whoever adds a member learns whether the user is in another tenant. That is meant, since a user is in one.
 SELECT auth.rls_accept(rule, object, 'a user is in one tenant') AS accepted

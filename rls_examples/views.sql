@@ -44,8 +44,8 @@ INSERT INTO views.task (owner, done, body) VALUES
 
 ALTER TABLE views.task ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON views.task
-    USING (owner = (SELECT auth.user_id()))
-    WITH CHECK (owner = (SELECT auth.user_id()));
+    USING (owner = auth.user_id())
+    WITH CHECK (owner = auth.user_id());
 
 GRANT USAGE ON SCHEMA views TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON views.task TO app;

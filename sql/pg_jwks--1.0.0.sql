@@ -389,7 +389,9 @@ BEGIN
     -- Permissive policies are alternatives. Beside one, only a restrictive policy isolates; without one, a restrictive
     -- policy shows nobody anything.
     others := EXISTS (SELECT FROM pg_policy WHERE polrelid = tbl AND polpermissive AND polname <> 'tenant_isolation');
-    condition := format('TO PUBLIC USING (%1$I = (SELECT %2$s)) WITH CHECK (%1$I = (SELECT %2$s))', tenant_column, current_tenant);
+    -- Bare, the planner knows the tenant. A cast would run for each row.
+    condition := format('TO PUBLIC USING (%1$I = %2$s) WITH CHECK (%1$I = %2$s)', tenant_column,
+                        CASE WHEN current_tenant LIKE '%::%' THEN format('(SELECT %s)', current_tenant) ELSE current_tenant END);
     IF exists_already AND policy.for_all_commands AND policy.permissive <> others THEN
         EXECUTE format('ALTER POLICY tenant_isolation ON %s %s', relation.name, condition);
     ELSE
@@ -549,8 +551,8 @@ bound AS (
       FROM pg_depend JOIN pg_policy p ON p.oid = objid AND polrelid = refobjid
      WHERE classid = 'pg_policy'::regclass AND refclassid = 'pg_class'::regclass AND refobjsubid > 0)
 SELECT DISTINCT ON (attrelid) attrelid, attname, attnum,
-       CASE WHEN type = 'uuid'::regtype THEN format('%I = (SELECT public.get_current_user_tenant_id())', attname)
-            WHEN type IN ('text'::regtype, 'varchar'::regtype) THEN format('%I = (SELECT auth.tenant_id())', attname)
+       CASE WHEN type = 'uuid'::regtype THEN format('%I = public.get_current_user_tenant_id()', attname)
+            WHEN type IN ('text'::regtype, 'varchar'::regtype) THEN format('%I = auth.tenant_id()', attname)
             WHEN type IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
                 THEN format('%I = (SELECT auth.tenant_id()::%s)', attname, format_type(type, NULL))
        END,
@@ -751,7 +753,7 @@ isolation_changed AS (
       FROM isolations
      WHERE NOT for_all OR command <> '*' OR using_text IS DISTINCT FROM check_text
         OR using_text !~ ('^\(\(*' || regexp_replace(quote_ident(column_name), '(\W)', '\\\1', 'g')
-                          || '\)*(::[a-z ]+)? = \( SELECT \(?(public\.get_current_user_tenant_id|auth\.tenant_id)\(\)\)?(::[a-z]+)? AS \w+\)\)$')
+                          || '\)*(::[a-z ]+)? = (\( SELECT )?\(?(public\.get_current_user_tenant_id|auth\.tenant_id)\(\)\)?(::[a-z]+)?( AS \w+\))?\)$')
     UNION ALL
     SELECT 'error', format('table %s', r.name), 'is not forced any more, as auth.enable_tenant_isolation made it',
            format('SELECT auth.enable_tenant_isolation(%L, %L);', r.name, column_name), r.owner

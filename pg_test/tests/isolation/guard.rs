@@ -154,3 +154,30 @@ fn the_guard_knows_the_note_of_the_functions() {
     let [note] = &notes[..] else { panic!("{notes:?}") };
     assert!(guard.contains(&format!("const NOTE: &str = \"{note}\";")), "{note}");
 }
+
+/// Tables that 0.1.0 isolated have its form, with `(SELECT ...)`.
+#[test]
+fn the_form_of_0_1_0_is_no_finding_and_a_second_call_brings_the_new_one() {
+    for (name, tenant, old, new) in [
+        ("uuid", "uuid", "(SELECT get_current_user_tenant_id())", "(tenant_id = get_current_user_tenant_id())"),
+        ("text", "text", "(SELECT auth.tenant_id())", "(tenant_id = auth.tenant_id())"),
+        ("varchar", "varchar(20)", "(SELECT auth.tenant_id())", "((tenant_id)::text = auth.tenant_id())"),
+        (
+            "int",
+            "int",
+            "(SELECT auth.tenant_id()::int)",
+            "(tenant_id = ( SELECT (auth.tenant_id())::integer AS tenant_id))",
+        ),
+    ] {
+        let mut session = Database::new(&format!("old_form_{name}")).superuser();
+        session.run(&format!(
+            "CREATE TABLE t (tenant_id {tenant} PRIMARY KEY); SELECT auth.enable_tenant_isolation('t'); SET pg_jwks.protect_isolation = off;
+             ALTER POLICY tenant_isolation ON t USING (tenant_id = {old}) WITH CHECK (tenant_id = {old}); RESET pg_jwks.protect_isolation"
+        ));
+        assert_eq!(session.lint(), [], "{name}");
+        session.run("SELECT auth.enable_tenant_isolation('t')");
+        let form = "SELECT DISTINCT unnest(ARRAY[qual, with_check]) FROM pg_policies WHERE tablename = 't'";
+        assert_eq!(session.column(form), [new], "{name}");
+        assert_eq!(session.lint(), [], "{name}");
+    }
+}

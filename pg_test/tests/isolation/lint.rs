@@ -242,7 +242,7 @@ fn settings_that_everybody_can_set_are_found() {
 #[test]
 fn policies_that_let_everybody_in_are_found() {
     let problem = "lets everybody at every row";
-    let condition = "tenant_id = (SELECT public.get_current_user_tenant_id())";
+    let condition = "tenant_id = public.get_current_user_tenant_id()";
     let before = format!(
         "{T} ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
          CREATE POLICY own ON t FOR UPDATE USING (owner = auth.user_id())"
@@ -298,7 +298,7 @@ fn writes_that_nobody_checks_are_found() {
         "{T} ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
          CREATE POLICY own ON t FOR UPDATE USING (owner = auth.user_id())"
     );
-    let fix = "ALTER POLICY p ON public.t WITH CHECK (tenant_id = (SELECT public.get_current_user_tenant_id()));";
+    let fix = "ALTER POLICY p ON public.t WITH CHECK (tenant_id = public.get_current_user_tenant_id());";
     finds(
         "check_tenant",
         &before,

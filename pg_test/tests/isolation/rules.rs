@@ -45,7 +45,7 @@ fn claims_that_users_write_are_found_in_each_form() {
 #[test]
 fn conditions_that_are_always_true_are_found() {
     let problem = "lets everybody at every row";
-    let fix = "ALTER POLICY p ON public.t USING (tenant_id = (SELECT public.get_current_user_tenant_id())) WITH CHECK (tenant_id = (SELECT public.get_current_user_tenant_id()));";
+    let fix = "ALTER POLICY p ON public.t USING (tenant_id = public.get_current_user_tenant_id()) WITH CHECK (tenant_id = public.get_current_user_tenant_id());";
     for (number, condition) in [
         "1 = 1",
         "NOT false",

@@ -129,7 +129,9 @@ fn the_index_is_used_and_the_tenant_found_once() {
         let plan: Value = session.value("EXPLAIN (FORMAT JSON) SELECT * FROM item");
         let text = plan.to_string();
         assert!(text.contains("item_tenant_idx") && text.contains("Index Cond"), "{column}: {text}");
-        assert!(text.contains("InitPlan") && !text.contains("Seq Scan"), "{column}: {text}");
+        assert!(!text.contains("Seq Scan"), "{column}: {text}");
+        // A cast is made once; without one, the planner knows the tenant.
+        assert_eq!(text.contains("InitPlan"), column.contains("int"), "{column}: {text}");
     }
 }
 

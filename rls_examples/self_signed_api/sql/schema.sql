@@ -27,8 +27,8 @@ CREATE TABLE credentials (
 
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own_tenant ON tenants USING (id = (SELECT get_current_user_tenant_id()));
-CREATE POLICY own_tenant ON users USING (tenant_id = (SELECT get_current_user_tenant_id()));
+CREATE POLICY own_tenant ON tenants USING (id = get_current_user_tenant_id());
+CREATE POLICY own_tenant ON users USING (tenant_id = get_current_user_tenant_id());
 GRANT SELECT ON tenants, users TO api;
 
 -- What a login needs before there is an identity, for one address at a time.
