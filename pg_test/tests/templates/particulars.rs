@@ -166,9 +166,9 @@ fn partitions_are_closed_and_pruned() {
         assert_eq!(refused(&mut client, statement).sqlstate, "42501", "{statement}");
     }
     let plan = texts(&mut client, "EXPLAIN (ANALYZE, TIMING OFF) SELECT FROM partitions.event");
-    let of = |partition: &str| plan.iter().find(|line| line.contains(partition)).expect(partition);
-    assert!(!of("Scan on event_1").contains("never executed"), "{plan:?}");
-    assert!(of("Scan on event_0").contains("never executed"), "{plan:?}");
+    let has = |text: &str| plan.iter().any(|line| line.contains(text));
+    // As the tenant is known when the executor starts, the other partition is not even opened for reading.
+    assert!(has("Scan on event_1") && has("Subplans Removed: 1") && !has("Scan on event_0"), "{plan:?}");
     let rows = "SELECT DISTINCT tableoid::regclass::text FROM partitions.event";
     assert_eq!(texts(&mut database.superuser(), rows), ["partitions.event_0", "partitions.event_1"]);
 }
