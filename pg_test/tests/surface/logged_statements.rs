@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use parking_lot::Mutex;
 use pg_test::{Alg, Cluster, SigningKey, jwks};
 use postgres::Client;
 
@@ -24,6 +25,9 @@ static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
 /// What the log has of a session that does this with a JWK Set of a shared secret; the secret must not be in it.
 #[track_caller]
 fn log_of(work: impl FnOnce(&mut Client, &str)) -> String {
+    // The log is everybody's.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
     let secret = SigningKey::generate(Alg::Hs256, "k");
     let mark = SERVER.log_mark();
     let mut client = SERVER.client();
