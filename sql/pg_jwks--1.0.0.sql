@@ -710,7 +710,7 @@ view_bases AS (
      WHERE refclassid = 'pg_class'::regclass AND refobjid <> ev_class),
 -- Words of functions that run with the rights of their owner: what they might read.
 definers AS (
-    SELECT p.oid, proowner AS owner, p.oid::regprocedure AS name, rolsuper OR rolbypassrls AS is_unbound, prosrc, prosqlbody IS NOT NULL AS is_parsed
+    SELECT p.oid, proowner AS owner, p.oid::regprocedure AS name, rolsuper OR rolbypassrls AS is_unbound, prosrc
       FROM pg_proc p JOIN pg_roles o ON o.oid = proowner
      WHERE prosecdef AND prokind <> 'a' AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
        AND NOT EXISTS (SELECT FROM of_extensions e WHERE classid = 'pg_proc'::regclass AND e.oid = p.oid)

@@ -21,26 +21,26 @@ const NOTE: &str = "Made by auth.enable_tenant_isolation. Before: ";
 ///
 /// The command must be a complete one.
 pub unsafe fn protect(command: *mut pg_sys::Node) {
-    // SAFETY: the caller promises the command.
-    let Some(change) = (unsafe { changes(command) }) else { return };
     if !settings::protects_isolation() {
         return;
     }
+    // SAFETY: the caller promises the command.
+    let Some(change) = (unsafe { changes(command) }) else { return };
     match change {
         Change::Policy { table, policy, comment } if policy == POLICY => {
             let is_same = |policy: &Policy| comment.is_some() && comment == policy.comment;
             if isolation(table).is_some_and(|policy| !is_same(&policy)) {
-                raise_isolated(table, "It would change or drop policy tenant_isolation.");
+                raise_isolated(table, "This statement would change or drop policy tenant_isolation.");
             }
         }
         Change::RowSecurity { table } if isolation(table).is_some() => {
-            raise_isolated(table, "It would switch row-level security off, or no longer force it.");
+            raise_isolated(table, "This statement would switch row-level security off, or no longer force it.");
         }
         Change::DropExtensions { names } if names.iter().any(|name| name == "pg_jwks") => {
             if let Some(table) = tables_with(POLICY).into_iter().find(|table| isolation(*table).is_some()) {
                 raise_isolated(
                     table,
-                    "It would drop the policy and leave row-level security on, so that nobody sees a row.",
+                    "This statement would drop the policy and leave row-level security on, so that nobody sees a row.",
                 );
             }
         }
@@ -61,7 +61,7 @@ fn raise_isolated(table: pg_sys::Oid, detail: &str) -> ! {
     error::raise(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
         format!("table {name} is isolated by tenant"),
-        detail.replacen("It", "This statement", 1),
+        detail.into(),
         Some(format!(
             "SELECT auth.disable_tenant_isolation({literal}); undoes it. To run the statement all the same: SET \
              pg_jwks.protect_isolation = off."

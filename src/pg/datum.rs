@@ -1,6 +1,6 @@
 //! Values in PostgreSQL's types.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::ptr;
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
@@ -79,4 +79,14 @@ pub fn text_array_datum(texts: &[impl AsRef<[u8]>]) -> pg_sys::Datum {
     let Ok(count) = i32::try_from(texts.len()) else { unreachable!("more texts than an array holds") };
     // SAFETY: these are `count` values of type text, which has variable length and is aligned as int.
     unsafe { pg_sys::construct_array(texts.as_mut_ptr(), count, pg_sys::TEXTOID, -1, false, ALIGNED_AS_INT) }.into()
+}
+
+/// A copy of a C string of PostgreSQL's, for messages and names; `None` for NULL.
+///
+/// # Safety
+///
+/// The text must be NULL or a C string.
+pub unsafe fn c_text(text: *const c_char) -> Option<String> {
+    // SAFETY: the caller promises it, and it is copied.
+    unsafe { text.as_ref().map(|first| CStr::from_ptr(first).to_string_lossy().into_owned()) }
 }

@@ -1,7 +1,7 @@
 //! Text in the encoding of the database, and in UTF-8.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString};
 use std::ptr;
 
 use pgrx::pg_sys;
@@ -50,14 +50,4 @@ pub fn server_encoded(text: &str) -> Vec<u8> {
 /// The same as a C string.
 pub fn server_text(text: &str) -> CString {
     CString::new(server_encoded(text)).unwrap_or_else(|_| raise_not_representable(&encoding()))
-}
-
-/// A copy of a C string of PostgreSQL's, for messages and names; `None` for NULL.
-///
-/// # Safety
-///
-/// The text must be NULL or a C string.
-pub unsafe fn c_text(text: *const c_char) -> Option<String> {
-    // SAFETY: the caller promises it, and it is copied.
-    unsafe { text.as_ref().map(|first| CStr::from_ptr(first).to_string_lossy().into_owned()) }
 }

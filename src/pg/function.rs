@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use pgrx::pg_sys;
 
-use super::encoding::c_text;
+use super::datum::c_text;
 use super::privilege::is_of_the_system;
 
 /// A function by whose it is.

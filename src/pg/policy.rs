@@ -7,7 +7,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{AlterTableType, NodeTag, ObjectType};
 use pgrx::{Spi, pg_sys};
 
-use super::encoding::c_text;
+use super::datum::c_text;
 use super::list::nodes;
 
 unsafe extern "C-unwind" {

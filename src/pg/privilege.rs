@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::SysCacheIdentifier::{DATABASEOID, PROCOID, TYPEOID};
 
-use super::encoding::c_text;
+use super::datum::c_text;
 
 /// Whether the role is a superuser.
 pub fn is_superuser(role: pg_sys::Oid) -> bool {

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::{Inet, direct_function_call, pg_sys};
 
-use super::encoding::c_text;
+use super::datum::c_text;
 
 /// The current user, and what it is restricted in: `SECURITY_LOCAL_USERID_CHANGE` and others (miscadmin.h), 0 outside of
 /// SECURITY DEFINER functions and the like.

@@ -119,6 +119,19 @@ impl Cluster {
         command
     }
 
+    /// A shell that runs commands up to the first that fails, also within a pipe. It finds the client programs of this
+    /// PostgreSQL, aimed at this server.
+    pub fn shell(&self, commands: &str) -> Command {
+        let psql = self.program("psql");
+        let programs = Path::new(psql.get_program()).parent().expect("a folder").display().to_string();
+        let mut command = Command::new("bash");
+        command
+            .args(["-euo", "pipefail", "-c", commands])
+            .env("PATH", format!("{programs}:{}", std::env::var("PATH").expect("PATH")))
+            .envs([("PGHOST", HOST), ("PGPORT", &self.port.to_string())]);
+        command
+    }
+
     /// Runs a script with psql up to its first error. Both results hold all
     /// that psql printed, in order; an error means that the script failed.
     pub fn run_sql_file(&self, user: &str, db: &str, path: impl AsRef<Path>) -> Result<String, String> {

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -129,16 +128,13 @@ fn the_start_the_tenants_and_the_roles_work_and_can_be_removed() {
 
 /// Runs these commands as the superuser `postgres` of a server, in the repository; the error is what they said.
 fn run_commands(cluster: &Cluster, folder: &Path, commands: &str) -> Result<String, String> {
-    let psql = cluster.program("psql");
-    let programs = Path::new(psql.get_program()).parent().expect("a folder").display().to_string();
-    let output = Command::new("sh")
-        .args(["-euc", &commands.replace("sudo -u postgres ", "")])
+    let output = cluster
+        .shell(&commands.replace("sudo -u postgres ", ""))
         .current_dir(repository())
-        .env("PATH", format!("{programs}:{}", std::env::var("PATH").expect("PATH")))
-        .envs([("PGHOST", cluster.host()), ("PGPORT", &cluster.port().to_string()), ("PGUSER", "postgres")])
+        .env("PGUSER", "postgres")
         .env("FIRST_TOKEN_FOLDER", folder)
         .output()
-        .expect("sh");
+        .expect("a shell");
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match output.status.success() {
         true => Ok(said(&output.stdout)),

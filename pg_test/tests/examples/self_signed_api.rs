@@ -398,17 +398,10 @@ fn the_commands_of_the_readme_run_where_the_owner_has_no_password() {
         .replace("sudo -u postgres ", "")
         .replace(r"-c '\password api'", "-c \"ALTER ROLE api PASSWORD 'password'\"");
     let copy = node(&EXAMPLE).get_current_dir().expect("the installed copy").to_owned();
-    let psql = cluster.program("psql");
-    let programs = std::path::Path::new(psql.get_program()).parent().expect("a folder").display().to_string();
     let keys = tempfile::tempdir().expect("a temporary folder");
     let run = |commands: &str| {
-        let mut command = std::process::Command::new("bash");
-        command
-            .args(["-euo", "pipefail", "-c", &format!("cd {}\n{commands}", copy.display())])
-            .env("PATH", format!("{programs}:{}", std::env::var("PATH").expect("PATH")))
-            .env("KEYS_FOLDER", keys.path())
-            .env("PGHOST", cluster.socket_dir())
-            .envs([("PGPORT", cluster.port().to_string()), ("PGUSER", "postgres".into())]);
+        let mut command = cluster.shell(&format!("cd {}\n{commands}", copy.display()));
+        command.env("KEYS_FOLDER", keys.path()).env("PGHOST", cluster.socket_dir()).env("PGUSER", "postgres");
         let output = command.output().expect("bash");
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         (output.status.success(), said)

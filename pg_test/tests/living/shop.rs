@@ -1,7 +1,5 @@
 //! The database of `docs/tenants.md`: its roles, and its table of invoices of two tenants.
 
-use std::process::Command;
-
 use pg_test::cluster::Options;
 use pg_test::documents::Page;
 use pg_test::{Cluster, offline};
@@ -61,15 +59,8 @@ impl Shop {
 
     /// Runs the commands of a section, in a folder of their own; the error is what they said.
     pub fn commands(&self, commands: &str) -> Result<(), String> {
-        let program = self.cluster.program("psql");
-        let programs = std::path::Path::new(program.get_program()).parent().expect("a folder").display().to_string();
-        let output = Command::new("sh")
-            .args(["-euc", commands])
-            .current_dir(self.cluster.socket_dir())
-            .env("PATH", format!("{programs}:{}", std::env::var("PATH").expect("PATH")))
-            .envs([("PGHOST", self.cluster.host()), ("PGPORT", &self.cluster.port().to_string())])
-            .output()
-            .expect("sh");
+        let mut command = self.cluster.shell(commands);
+        let output = command.current_dir(self.cluster.socket_dir()).output().expect("a shell");
         match output.status.success() {
             true => Ok(()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
