@@ -33,7 +33,7 @@ fn assume_identity(claims: Option<AnyElement>, is_local: Option<bool>, fcinfo: p
         error::raise_rejection(rejection);
     }
     let claims = stated(claims, settings.only_issuer()).unwrap_or_else(|problem| raise_not_accepted(problem));
-    check_representable(claims.json());
+    check_representable(claims.json(), &claims);
     let Some(provider) = settings.provider_of(&claims) else {
         raise_not_accepted("Claim \"iss\" is not that of a trusted issuer.".into())
     };

@@ -13,7 +13,7 @@ use crate::settings;
 
 reader!(claim_wrapper, pg_finfo_claim_wrapper, |identity, _: Option<SameIdentity>, arguments| {
     let path = arguments.first()?;
-    with_derived(identity, |derived| derived.jsonb.text_at(path)).map(varlena)
+    with_derived(identity, |derived| derived.jsonb().text_at(path)).map(varlena)
 });
 
 reader!(has_scope_wrapper, pg_finfo_has_scope_wrapper, FALSE, |identity, _: Option<SameIdentity>, arguments| {

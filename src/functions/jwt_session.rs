@@ -60,7 +60,7 @@ fn admitted(token: &[u8]) -> Result<Verification, Rejection> {
     let verification = verification::verified(token, now())?;
     match verification.unrevoked_at {
         Some(_) => count(&counters().remembered),
-        None => check_representable(verification.claims.json()),
+        None => check_representable(verification.claims.json(), &verification.claims),
     }
     if verification.unrevoked_at != Some(revocations) {
         verification.check_revocation()?;

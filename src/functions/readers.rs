@@ -61,13 +61,13 @@ macro_rules! claim_reader {
     };
 }
 
-claim_reader!(pg_jwks_jwt, pg_finfo_pg_jwks_jwt, |claims| Some(varlena(claims.jsonb.datum())));
+claim_reader!(pg_jwks_jwt, pg_finfo_pg_jwks_jwt, |claims| Some(varlena(claims.jsonb().datum())));
 user_reader!(pg_jwks_user_id, pg_finfo_pg_jwks_user_id, |user| Some(varlena(text_datum(&server_encoded(&user)))));
 user_reader!(pg_jwks_uid, pg_finfo_pg_jwks_uid, |user| claims::uuid(&user).and_then(uuid));
 claim_reader!(pg_jwks_role, pg_finfo_pg_jwks_role, |claims| text(claims, "role"));
 claim_reader!(pg_jwks_email, pg_finfo_pg_jwks_email, |claims| text(claims, "email"));
 claim_reader!(pg_jwks_organization, pg_finfo_pg_jwks_organization, |claims| {
-    claims.claims.organization().and_then(|_| claims.jsonb.member("o")).map(varlena)
+    claims.claims.organization().and_then(|_| claims.jsonb().member("o")).map(varlena)
 });
 claim_reader!(pg_jwks_organization_id, pg_finfo_pg_jwks_organization_id, |claims| {
     claims.claims.organization_id().and_then(uuid)
@@ -90,7 +90,7 @@ fn uuid(bytes: [u8; 16]) -> Option<Value> {
 
 /// A claim at the top level as text; NULL if it is missing or JSON null.
 fn text(claims: &Derived, name: &str) -> Option<Value> {
-    claims.jsonb.text(name).map(varlena)
+    claims.jsonb().text(name).map(varlena)
 }
 
 /// A varlena.

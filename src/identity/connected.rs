@@ -188,16 +188,26 @@ impl Connected {
     /// As it is published. Texts are cut to what has room.
     fn encoded(&self) -> Vec<u8> {
         let room = size_of::<Slot>() - 2 * size_of::<AtomicU64>();
-        let whole = self.cut(LONGEST_TEXT);
+        let texts = [&self.issuer, &self.subject, &self.tenant, &self.session, &self.token_id, &self.actor];
+        let is_short = texts.into_iter().flatten().all(|text| text.len() <= LONGEST_TEXT);
+        let whole = if is_short { self.written() } else { self.cut(LONGEST_TEXT).written() };
         match whole.len() > room {
-            true => self.cut(LONGEST_SURE_TEXT),
+            true => self.cut(LONGEST_SURE_TEXT).written(),
             false => whole,
         }
     }
 
-    fn cut(&self, characters: usize) -> Vec<u8> {
+    fn written(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(size_of::<Slot>());
+        bytes.extend(self.put.encoded());
+        // Writing numbers and texts to memory does not fail.
+        let _ = serde_json::to_writer(&mut bytes, self);
+        bytes
+    }
+
+    fn cut(&self, characters: usize) -> Self {
         let cut = |text: &Option<String>| text.as_ref().map(|text| text.chars().take(characters).collect());
-        let cut = Self {
+        Self {
             issuer: cut(&self.issuer),
             subject: cut(&self.subject),
             tenant: cut(&self.tenant),
@@ -205,9 +215,7 @@ impl Connected {
             token_id: cut(&self.token_id),
             actor: cut(&self.actor),
             ..self.clone()
-        };
-        let json = serde_json::to_vec(&cut).unwrap_or_default();
-        [&self.put.encoded(), json.as_slice()].concat()
+        }
     }
 
     fn decoded(text: &[u8]) -> Option<Self> {

@@ -1,7 +1,7 @@
 //! What the readers return: the identity's claims in PostgreSQL's types, made once for each identity.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
 use pg_jwks_core::claims::{ClaimSet, RestoredClaims};
 
@@ -10,13 +10,19 @@ use super::session::{self, Identity};
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::jsonb::Jsonb;
 
-/// The claims in PostgreSQL's types.
+/// The claims of one identity.
 pub struct Derived {
     serial: u64,
-    /// All claims.
-    pub jsonb: Jsonb,
     /// The claims for the core's readers.
-    pub claims: Rc<ClaimSet>,
+    pub claims: Arc<ClaimSet>,
+    jsonb: OnceCell<Jsonb>,
+}
+
+impl Derived {
+    /// All claims.
+    pub fn jsonb(&self) -> &Jsonb {
+        self.jsonb.get_or_init(|| Jsonb::new(&session::json()))
+    }
 }
 
 static DERIVED: BackendLocal<RefCell<Option<Derived>>> = BackendLocal::new(RefCell::new(None));
@@ -26,8 +32,12 @@ static DERIVED: BackendLocal<RefCell<Option<Derived>>> = BackendLocal::new(RefCe
 pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> T {
     let known = DERIVED.with_borrow(|derived| derived.as_ref().is_some_and(|known| known.serial == identity.serial));
     if !known {
-        let (claims, json) = believed(identity);
-        DERIVED.set(Some(Derived { serial: identity.serial, jsonb: Jsonb::new(&json), claims: Rc::new(claims) }));
+        let (claims, jsonb) = believed(identity);
+        DERIVED.with_borrow_mut(|derived| match derived {
+            // The same token again.
+            Some(derived) if Arc::ptr_eq(&derived.claims, &claims) => derived.serial = identity.serial,
+            _ => *derived = Some(Derived { serial: identity.serial, claims, jsonb }),
+        });
     }
     DERIVED.with_borrow(|derived| match derived {
         Some(derived) => read(derived),
@@ -35,14 +45,17 @@ pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> 
     })
 }
 
-/// The claims of `identity`, and the same as ASCII JSON: what PostgREST left, or what the guarded setting holds.
-fn believed(identity: Identity) -> (ClaimSet, String) {
+/// The claims of `identity`: what PostgREST left, or what the guarded setting holds. That the database can hold the latter
+/// is known.
+fn believed(identity: Identity) -> (Arc<ClaimSet>, OnceCell<Jsonb>) {
     if let Some((claims, json)) = request_claims::claims_of(identity) {
-        return (claims.into(), json);
+        return (Arc::new(claims.into()), Jsonb::new(&json).into());
     }
-    let json = session::json();
-    let Some(claims) = RestoredClaims::from_guarded_setting(&json) else {
+    if let Some(claims) = session::claims_set_as(identity.serial) {
+        return (claims, OnceCell::new());
+    }
+    let Some(claims) = RestoredClaims::from_guarded_setting(&session::json()) else {
         unreachable!("the check hook lets verified claims pass only")
     };
-    (claims.into(), json)
+    (Arc::new(claims.into()), OnceCell::new())
 }

@@ -24,7 +24,16 @@ enum Table {
     /// The database has none.
     Missing,
     /// This one.
-    Found(KeyedTable),
+    Found(Found),
+}
+
+/// The table that was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Found {
+    table: KeyedTable,
+    columns: Columns,
+    /// Whether it was seen to have no rows.
+    is_void: bool,
 }
 
 static TABLE: BackendLocal<Cell<Table>> = BackendLocal::new(Cell::new(Table::Unknown));
@@ -42,7 +51,7 @@ pub fn generation() -> u64 {
 pub fn watch() {
     keyed_table::listen(|relation| {
         let concerns_us = match TABLE.get() {
-            Table::Found(table) => relation == pg_sys::InvalidOid || relation == table.relation(),
+            Table::Found(found) => relation == pg_sys::InvalidOid || relation == found.table.relation(),
             Table::Unknown | Table::Missing => true,
         };
         if concerns_us {
@@ -56,36 +65,50 @@ pub fn watch() {
 /// it is known.
 /// Reads the catalogue and the table; raises if they cannot be read.
 pub fn check(claims: &ClaimSet, user: Option<&str>, token: Option<&Digest>) -> Result<(), Rejection> {
-    let Some(table) = table() else { return Ok(()) };
-    let columns = Columns::of(table);
+    let Some(found) = found().filter(|found| !found.is_void) else { return Ok(()) };
+    let Some(table) = found.table.open() else { return Ok(()) };
+    if table.is_void() {
+        table.close();
+        // Opening it can have brought the news of a change.
+        if TABLE.get() == Table::Found(found) {
+            TABLE.set(Table::Found(Found { is_void: true, ..found }));
+        }
+        return Ok(());
+    }
     let subject = Subject::of(claims, user, token);
+    let mut revoked_by = None;
     for key in subject.keys() {
-        let mut revoked_by = None;
         table.rows(&server_encoded(&key), |row| {
-            if columns.entry(row).means(&subject) {
-                revoked_by = Some(columns.id(row));
+            if found.columns.entry(row).means(&subject) {
+                revoked_by = Some(found.columns.id(row));
             }
         });
-        if let Some(id) = revoked_by {
-            return Err(Rejection::new(Reason::Revoked, format!("Entry {id} of auth.revocations means the token."))
-                .publicly("The token was revoked."));
+        if revoked_by.is_some() {
+            break;
         }
     }
-    Ok(())
+    table.close();
+    match revoked_by {
+        None => Ok(()),
+        Some(id) => Err(Rejection::new(Reason::Revoked, format!("Entry {id} of auth.revocations means the token."))
+            .publicly("The token was revoked.")),
+    }
 }
 
-fn table() -> Option<KeyedTable> {
+fn found() -> Option<Found> {
     if TABLE.get() == Table::Unknown {
-        let found = KeyedTable::find(c"revocations", c"key");
+        let table = KeyedTable::find(c"revocations", c"key");
+        let found = table.map(|table| Found { table, columns: Columns::of(table), is_void: false });
         TABLE.set(found.map_or(Table::Missing, Table::Found));
     }
     match TABLE.get() {
-        Table::Found(table) => Some(table),
+        Table::Found(found) => Some(found),
         Table::Unknown | Table::Missing => None,
     }
 }
 
 /// The numbers of the table's columns.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Columns {
     id: i16,
     token_hash: i16,

@@ -12,9 +12,15 @@ mod login_identity;
 mod refusal;
 mod setting;
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use pg_jwks_core::claims::ClaimSet;
 use pg_jwks_core::time::Timestamp;
 
-use setting::{IDENTITIES, SETTING, SessionClaims, setting_value};
+use setting::{IDENTITIES, SETTING, SessionClaims};
+
+use crate::pg::backend_local::BackendLocal;
 
 pub use login_identity::{has_login, log_in, restore_login};
 pub use refusal::{forget as forget_refusal, is_refused};
@@ -62,6 +68,14 @@ pub fn is_login() -> bool {
     IDENTITIES.in_force.get().is_some_and(|kept| kept.origin.is_login())
 }
 
+/// The claims that were set last, and the serial of their identity.
+static SET_LAST: BackendLocal<RefCell<Option<(u64, Arc<ClaimSet>)>>> = BackendLocal::new(RefCell::new(None));
+
+/// The claims of the identity of this serial as they were read when it was set, if that was the last one.
+pub fn claims_set_as(serial: u64) -> Option<Arc<ClaimSet>> {
+    SET_LAST.with_borrow(|last| last.as_ref().filter(|last| last.0 == serial).map(|last| last.1.clone()))
+}
+
 /// The claims of the identity in force, as ASCII JSON.
 pub fn json() -> String {
     SETTING.value().and_then(|value| value.into_string().ok()).unwrap_or_default()
@@ -84,7 +98,8 @@ impl Replacement {
 
     /// Sets the identity, for the session or for the transaction, as `set_config` does.
     pub fn set(self, claims: &impl SessionClaims, kept: Kept, is_local: bool) {
-        SETTING.assign(setting_value(claims), Kept { is_local, ..kept }, is_local);
+        SETTING.assign(claims.json().c_str(), Kept { is_local, ..kept }, is_local);
+        SET_LAST.set(Some((kept.identity.serial, claims.claims().clone())));
         IDENTITIES.revoked.set(self.revoked_before);
         refusal::forget();
         std::mem::forget(self);

@@ -49,7 +49,9 @@ impl Verification {
 
     /// Warns that nobody is the user of a token that was verified now, if that is so.
     pub fn warn_of_nobody(&self) {
-        if let Some(detail) = self.claims.names_nobody().filter(|_| self.unrevoked_at.is_none()) {
+        if self.unrevoked_at.is_none()
+            && let Some(detail) = self.claims.names_nobody()
+        {
             error::warn("JWT names no user", detail, "If another claim names the user, set pg_jwks.user_claim to it.");
         }
     }

@@ -1,6 +1,12 @@
 //! A source of keys under one set of settings.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pg_jwks_core::cache::freshness::Limits;
@@ -11,12 +17,21 @@ use pg_jwks_core::verification::verify::no_key_source;
 use serde::{Deserialize, Serialize};
 
 use super::location::Location;
+use crate::pg::backend_local::BackendLocal;
 use crate::settings::{Network, Settings};
 
 /// A source of keys under one set of settings: keys that were fetched with other trust roots, or without TLS, do not
-/// count when those settings have changed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// count when those settings have changed. Copies share it.
+#[derive(Clone, Debug, Eq)]
 pub struct KeySource {
+    particulars: Arc<Particulars>,
+    /// Of the particulars: maps ask for it again and again.
+    hash: u64,
+}
+
+/// What tells a source from others.
+#[derive(Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Particulars {
     /// Where.
     pub location: Location,
     /// How.
@@ -52,9 +67,74 @@ impl Provenance {
     }
 }
 
+/// The sources of a session's issuers, made when they are used first.
+struct Known {
+    /// [`Settings::serial`].
+    settings: u64,
+    /// By the address of the issuer within those settings.
+    sources: HashMap<*const Provider, KeySource>,
+}
+
+static KNOWN: BackendLocal<RefCell<Option<Known>>> = BackendLocal::new(RefCell::new(None));
+
+impl Deref for KeySource {
+    type Target = Particulars;
+
+    fn deref(&self) -> &Particulars {
+        &self.particulars
+    }
+}
+
+impl PartialEq for KeySource {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.particulars, &other.particulars) || self.particulars == other.particulars
+    }
+}
+
+impl Hash for KeySource {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
+}
+
+impl From<Particulars> for KeySource {
+    fn from(particulars: Particulars) -> Self {
+        // The names of sources are the operator's, so the hash needs no secret.
+        let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one(&particulars);
+        Self { particulars: Arc::new(particulars), hash }
+    }
+}
+
 impl KeySource {
-    /// Where a provider's keys come from. An error if they come from nowhere, or only without TLS.
+    /// Where a provider of these settings has its keys. An error if they come from nowhere, or only without TLS.
     pub fn of(provider: &Provider, settings: &Settings) -> Result<Self, Rejection> {
+        KNOWN.with_borrow_mut(|known| {
+            let known = match known {
+                Some(known) if known.settings == settings.serial => known,
+                _ => known.insert(Known { settings: settings.serial, sources: HashMap::new() }),
+            };
+            if let Some(source) = known.sources.get(&ptr::from_ref(provider)) {
+                return Ok(source.clone());
+            }
+            let source = Self::from(Particulars::of(provider, settings)?);
+            known.sources.insert(provider, source.clone());
+            Ok(source)
+        })
+    }
+
+    /// As text, by which processes agree on a source.
+    pub fn descriptor(&self) -> String {
+        serde_json::to_string(&*self.particulars).unwrap_or_default()
+    }
+
+    /// Reads a descriptor.
+    pub fn from_descriptor(text: &str) -> Option<Self> {
+        serde_json::from_str::<Particulars>(text).ok().map(Self::from)
+    }
+}
+
+impl Particulars {
+    fn of(provider: &Provider, settings: &Settings) -> Result<Self, Rejection> {
         if let Some(rejection) = no_key_source(provider) {
             return Err(rejection);
         }
@@ -92,16 +172,6 @@ impl KeySource {
     /// The bound of one fetch.
     pub fn fetch_timeout(&self) -> Duration {
         self.network.fetch_timeout
-    }
-
-    /// As text, by which processes agree on a source.
-    pub fn descriptor(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// Reads a descriptor.
-    pub fn from_descriptor(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
     }
 
     /// That keys cannot be had from here. `error` and `tries` are full sentences.

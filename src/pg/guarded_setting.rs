@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::size_of;
 use std::ptr;
+use std::sync::Arc;
 
 use pgrx::pg_sys;
 use pgrx::prelude::PgSqlErrorCode;
@@ -50,7 +51,7 @@ pub struct GuardedSetting<G: Guard> {
     /// What belongs to the value in force.
     extra: Cell<Option<G::Extra>>,
     /// The value that is being assigned.
-    pending: RefCell<Option<(CString, G::Extra)>>,
+    pending: RefCell<Option<(Arc<CStr>, G::Extra)>>,
 }
 
 impl<G: Guard> GuardedSetting<G> {
@@ -94,7 +95,7 @@ impl<G: Guard> GuardedSetting<G> {
     }
 
     /// Sets a value, for the session or for the transaction, as `set_config` does.
-    pub fn assign(&self, value: CString, extra: G::Extra, is_local: bool) {
+    pub fn assign(&self, value: &Arc<CStr>, extra: G::Extra, is_local: bool) {
         self.while_pending(value, extra, |value| setting::assign(G::NAME, Some(value), is_local));
     }
 
@@ -109,9 +110,9 @@ impl<G: Guard> GuardedSetting<G> {
     }
 
     /// Sets the value with which the session begins. To be called once at most.
-    pub fn assign_for_good(&self, value: CString, extra: G::Extra) -> ResetValue {
-        self.while_pending(value.clone(), extra, |value| setting::assign_for_good(G::NAME, value));
-        ResetValue { kept: self.value.get(), text: value }
+    pub fn assign_for_good(&self, value: &Arc<CStr>, extra: G::Extra) -> ResetValue {
+        self.while_pending(value, extra, |value| setting::assign_for_good(G::NAME, value));
+        ResetValue { kept: self.value.get(), text: value.clone() }
     }
 
     /// Makes the value in force the empty string, for all of PostgreSQL's references to it.
@@ -121,21 +122,19 @@ impl<G: Guard> GuardedSetting<G> {
     }
 
     /// Calls `assign` while the check hook lets this value pass.
-    fn while_pending(&self, value: CString, extra: G::Extra, assign: impl FnOnce(&CStr)) {
-        self.pending.replace(Some((value, extra)));
+    fn while_pending(&self, value: &Arc<CStr>, extra: G::Extra, assign: impl FnOnce(&CStr)) {
+        self.pending.replace(Some((value.clone(), extra)));
         // Whatever ends this scope, an error included, nothing passes any more.
         scopeguard::defer! {
             self.pending.replace(None);
         }
-        if let Some((value, _)) = self.pending.borrow().as_ref() {
-            assign(value);
-        }
+        assign(value);
     }
 
     /// What belongs to a value that may pass.
     fn extra_of(&self, value: &CStr) -> Option<G::Extra> {
         let pending = self.pending.borrow();
-        let own = pending.as_ref().filter(|(pending, _)| pending.as_c_str() == value).map(|(_, extra)| *extra);
+        let own = pending.as_ref().filter(|(pending, _)| **pending == *value).map(|(_, extra)| *extra);
         match own.is_none() && is_starting_parallel_worker() {
             true => G::from_leader(value),
             false => own,
@@ -147,7 +146,7 @@ impl<G: Guard> GuardedSetting<G> {
 pub struct ResetValue {
     /// PostgreSQL's copy, which stays: nothing gives the setting another reset value.
     kept: *mut c_char,
-    text: CString,
+    text: Arc<CStr>,
 }
 
 impl ResetValue {

@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, CString};
 
+use pg_jwks_core::claims::ClaimSet;
+use pg_jwks_core::json::AsciiJson;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgTryBuilder, direct_function_call_as_datum, pg_sys};
 
@@ -66,9 +68,12 @@ impl Drop for Jsonb {
     }
 }
 
-/// Raises 22P05 if the database cannot hold a JSON value.
-pub fn check_representable(json: &str) {
-    drop(Parsed::new(json));
+/// Raises 22P05 if the database cannot hold a JSON object, of which these are the claims. In ASCII without `\u`, and with
+/// numbers of 64 bits, each database holds any that the library has read.
+pub fn check_representable(json: &AsciiJson, claims: &ClaimSet) {
+    if json.contains("\\u") || !claims.have_whole_numbers() {
+        drop(Parsed::new(json));
+    }
 }
 
 /// A value in the current memory context, which must outlive this.

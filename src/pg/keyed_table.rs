@@ -66,31 +66,50 @@ impl KeyedTable {
         unsafe { pg_sys::get_attnum(self.relation, name.as_ptr()) }
     }
 
+    /// Opens it as a query does that reads it; `None` if it is gone. Raises what that raises.
+    pub fn open(self) -> Option<OpenTable> {
+        // SAFETY: a table that is gone gives NULL.
+        let relation = unsafe { pg_sys::try_table_open(self.relation, LOCK) };
+        (!relation.is_null()).then_some(OpenTable { table: self, relation })
+    }
+}
+
+const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+
+/// A table that is open, until [`OpenTable::close`] or the end of a transaction that fails.
+#[must_use]
+pub struct OpenTable {
+    table: KeyedTable,
+    relation: pg_sys::Relation,
+}
+
+impl OpenTable {
+    /// Whether nobody has put a row into it since it was made, truncated, or vacuumed while it had none.
+    pub fn is_void(&self) -> bool {
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0 }
+    }
+
     /// Calls `read` with each row of this key that is committed by now, or was made by the transaction in progress. Raises
     /// what reading a table raises.
     ///
     /// A snapshot of the transaction would miss what was committed since; one of the catalogue, taken anew for each row,
     /// does not, and leaves no trace for serializable transactions.
-    pub fn rows(self, key: &[u8], mut read: impl FnMut(&Row)) {
+    pub fn rows(&self, key: &[u8], mut read: impl FnMut(&Row)) {
         const EQUAL: pg_sys::StrategyNumber = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
-        // SAFETY: the table and its index are those of `find`, and stay while the table is locked; if it is gone by now it
-        // cannot be opened. Each tuple is valid until the next one is asked for, and has as many columns as its
-        // description. An error ends the scan and closes the table with the transaction.
+        // SAFETY: the table is open, and its index is that of `find`, which stays while the table is locked. Each tuple is
+        // valid until the next one is asked for, and has as many columns as its description. An error ends the scan with
+        // the transaction.
         unsafe {
-            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-            let table = pg_sys::try_table_open(self.relation, lock);
-            if table.is_null() {
-                return;
-            }
-            let description = (*table).rd_att;
+            let description = (*self.relation).rd_att;
             let columns = usize::try_from((*description).natts).unwrap_or(0);
             let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); columns], vec![true; columns]);
             let mut condition = pg_sys::ScanKeyData::default();
             let equals = pg_sys::Oid::from(pg_sys::F_TEXTEQ);
-            pg_sys::ScanKeyInit(&raw mut condition, self.key, EQUAL, equals, text_datum(key));
+            pg_sys::ScanKeyInit(&raw mut condition, self.table.key, EQUAL, equals, text_datum(key));
             condition.sk_collation = pg_sys::C_COLLATION_OID;
             let any = &raw mut pg_sys::SnapshotAnyData;
-            let scan = pg_sys::systable_beginscan(table, self.index, true, any, 1, &raw mut condition);
+            let scan = pg_sys::systable_beginscan(self.relation, self.table.index, true, any, 1, &raw mut condition);
             loop {
                 let tuple = pg_sys::systable_getnext(scan);
                 if tuple.is_null() {
@@ -102,8 +121,13 @@ impl KeyedTable {
                 }
             }
             pg_sys::systable_endscan(scan);
-            pg_sys::table_close(table, lock);
         }
+    }
+
+    /// Closes it.
+    pub fn close(self) {
+        // SAFETY: it is open, and nobody else knows of it.
+        unsafe { pg_sys::table_close(self.relation, LOCK) };
     }
 }
 
@@ -119,15 +143,14 @@ fn valid(oid: pg_sys::Oid) -> Option<pg_sys::Oid> {
 unsafe fn index_of(relation: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
     // SAFETY: the caller promises the table, which stays while it is locked, and so do its indexes.
     unsafe {
-        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        let table = pg_sys::table_open(relation, lock);
+        let table = pg_sys::table_open(relation, LOCK);
         let found = oids(pg_sys::RelationGetIndexList(table)).into_iter().find(|index| {
-            let index = pg_sys::index_open(*index, lock);
+            let index = pg_sys::index_open(*index, LOCK);
             let first = (*(*index).rd_index).indkey.values.as_slice(1)[0];
-            pg_sys::index_close(index, lock);
+            pg_sys::index_close(index, LOCK);
             first == column
         });
-        pg_sys::table_close(table, lock);
+        pg_sys::table_close(table, LOCK);
         found
     }
 }

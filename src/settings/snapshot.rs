@@ -26,6 +26,8 @@ use crate::pg::backend_local::BackendLocal;
 
 /// The settings in force, parsed.
 pub struct Settings {
+    /// The [`generation`] at which they were parsed, which tells them from those of other times.
+    pub serial: u64,
     /// The trusted issuers; the error is a full sentence.
     pub providers: Result<Providers, String>,
     /// What the plain settings say of claims that name no issuer.
@@ -109,30 +111,21 @@ impl Settings {
     }
 }
 
-/// The settings as they were at a generation.
-struct Snapshot {
-    generation: u64,
-    settings: Rc<Settings>,
-}
-
-static SNAPSHOT: BackendLocal<RefCell<Option<Snapshot>>> = BackendLocal::new(RefCell::new(None));
+static SNAPSHOT: BackendLocal<RefCell<Option<Rc<Settings>>>> = BackendLocal::new(RefCell::new(None));
 
 /// The settings in force. They are parsed again only after one of them has changed.
 pub fn current() -> Rc<Settings> {
     let generation = generation();
     let mut snapshot = SNAPSHOT.borrow_mut();
     match &*snapshot {
-        Some(snapshot) if snapshot.generation == generation => snapshot.settings.clone(),
-        _ => {
-            let settings = Rc::new(parse());
-            *snapshot = Some(Snapshot { generation, settings: settings.clone() });
-            settings
-        }
+        Some(settings) if settings.serial == generation => settings.clone(),
+        _ => snapshot.insert(Rc::new(parse(generation))).clone(),
     }
 }
 
-fn parse() -> Settings {
+fn parse(generation: u64) -> Settings {
     Settings {
+        serial: generation,
         providers: match unapplied::unapplied() {
             Some(name) => Err(format!("The configured value of \"{name}\" could not be applied.")),
             None => with_trust_settings(Providers::assemble),

@@ -54,7 +54,7 @@ pub fn set(subject: Subject, tenant: &[u8], is_local: bool) {
     let Ok(value) = CString::new([prefix(subject).as_bytes(), tenant].concat()) else {
         unreachable!("text of the database has no NUL");
     };
-    SETTING.assign(value, (), is_local);
+    SETTING.assign(&value.into(), (), is_local);
 }
 
 /// Takes the choice back.

@@ -41,5 +41,5 @@ pub const MIN_KEY_LIFE_SECONDS: i64 = 60;
 /// replaced. A set full of them must not multiply the work.
 pub const MAX_CANDIDATE_KEYS: usize = 8;
 
-/// Providers of one server. They are searched one after another by `iss`.
-pub const MAX_PROVIDERS: usize = 64;
+/// Providers of one server, if each of its customers has one. The bound keeps checking the setting short.
+pub const MAX_PROVIDERS: usize = 4096;

@@ -2,7 +2,10 @@
 //!
 //! `serde_with` can refuse duplicates too, but locks a dozen crates that nothing here uses.
 
+use std::ffi::{CStr, CString};
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -70,6 +73,32 @@ pub fn ascii_escaped(json: &str) -> String {
         }
     }
     out
+}
+
+/// The text of a JSON object in ASCII, as settings of PostgreSQL hold it. Copies share it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AsciiJson(Arc<CStr>);
+
+impl AsciiJson {
+    /// Of a JSON text, whose characters above ASCII become `\uXXXX`.
+    pub(crate) fn of(json: String) -> Self {
+        let ascii = if json.is_ascii() { json } else { ascii_escaped(&json) };
+        let Ok(text) = CString::new(ascii) else { unreachable!("JSON text has no NUL") };
+        Self(text.into())
+    }
+
+    /// As a C string.
+    pub fn c_str(&self) -> &Arc<CStr> {
+        &self.0
+    }
+}
+
+impl Deref for AsciiJson {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use pg_jwks_core::digest::Digest;
 use pg_jwks_core::verification::verify::VerifiedClaims;
 use pgrx::pg_sys;
 
-use super::setting::{IDENTITIES, Kept, SETTING, next_serial, setting_value};
+use super::setting::{IDENTITIES, Kept, SETTING, next_serial};
 use crate::identity::origin::Origin;
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::guarded_setting::ResetValue;
@@ -27,7 +27,7 @@ static RESTORED_IN: BackendLocal<Cell<Option<pg_sys::SubTransactionId>>> = Backe
 pub fn log_in(origin: Origin, claims: &VerifiedClaims, token: Digest, read_only: bool) {
     let kept = Kept { origin, ..Kept::of_token(claims, token, read_only) };
     IDENTITIES.login_serial.set(kept.identity.serial);
-    LOGIN.set(Some(SETTING.assign_for_good(setting_value(claims), kept)));
+    LOGIN.set(Some(SETTING.assign_for_good(claims.json().c_str(), kept)));
     transaction::listen(transaction_event);
 }
 

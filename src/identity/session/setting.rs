@@ -1,10 +1,12 @@
 //! The setting that holds the identity, and what PostgreSQL keeps beside its claims.
 
 use std::cell::Cell;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
+use std::sync::Arc;
 
-use pg_jwks_core::claims::{AssumedClaims, RestoredClaims};
+use pg_jwks_core::claims::{AssumedClaims, ClaimSet, RestoredClaims};
 use pg_jwks_core::digest::Digest;
+use pg_jwks_core::json::AsciiJson;
 use pg_jwks_core::time::Timestamp;
 use pg_jwks_core::verification::judgement::Evidence;
 use pg_jwks_core::verification::verify::VerifiedClaims;
@@ -175,23 +177,29 @@ impl Guard for Session {
 
 /// Claims that may become the session's identity.
 pub trait SessionClaims {
-    /// As ASCII JSON.
-    fn json(&self) -> &str;
+    /// As the setting holds them.
+    fn json(&self) -> &AsciiJson;
+
+    /// As they were read.
+    fn claims(&self) -> &Arc<ClaimSet>;
 }
 
 impl SessionClaims for VerifiedClaims {
-    fn json(&self) -> &str {
+    fn json(&self) -> &AsciiJson {
         Self::json(self)
+    }
+
+    fn claims(&self) -> &Arc<ClaimSet> {
+        Self::claims(self)
     }
 }
 
 impl SessionClaims for AssumedClaims {
-    fn json(&self) -> &str {
+    fn json(&self) -> &AsciiJson {
         Self::json(self)
     }
-}
 
-/// Claims as a value of the setting.
-pub fn setting_value(claims: &impl SessionClaims) -> CString {
-    CString::new(claims.json()).unwrap_or_else(|_| unreachable!("JSON text has no NUL"))
+    fn claims(&self) -> &Arc<ClaimSet> {
+        Self::claims(self)
+    }
 }

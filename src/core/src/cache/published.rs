@@ -16,10 +16,12 @@ pub trait AtomicWord {
 }
 
 impl AtomicWord for std::sync::atomic::AtomicU64 {
+    #[inline]
     fn load(&self, order: Ordering) -> u64 {
         self.load(order)
     }
 
+    #[inline]
     fn store(&self, value: u64, order: Ordering) {
         self.store(value, order);
     }

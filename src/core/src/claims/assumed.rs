@@ -1,11 +1,12 @@
 //! Claims without a token, for jobs, support and tests: whoever may state them speaks for any user, and is named in them.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::claims::claim_set::ClaimSet;
-use crate::json::ascii_escaped;
+use crate::json::AsciiJson;
 use crate::time::{Span, Timestamp};
 
 /// How long such an identity lasts at most.
@@ -14,8 +15,8 @@ pub const LONGEST: Span = Span::from_seconds(3600);
 /// Claims that somebody who may do so has stated. [`AssumedClaims::state`] alone makes them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssumedClaims {
-    claims: ClaimSet,
-    json: String,
+    claims: Arc<ClaimSet>,
+    json: AsciiJson,
     expires: Timestamp,
 }
 
@@ -48,14 +49,19 @@ impl AssumedClaims {
             },
         };
         // Numbers stay as they were written.
-        let json = ascii_escaped(&with_members(json, &added));
+        let json = AsciiJson::of(with_members(json, &added));
         let Some(claims) = ClaimSet::parse(&json) else { unreachable!("an object with more members") };
-        Ok(Self { claims, json, expires })
+        Ok(Self { claims: Arc::new(claims), json, expires })
     }
 
     /// The claims as ASCII JSON.
-    pub fn json(&self) -> &str {
+    pub fn json(&self) -> &AsciiJson {
         &self.json
+    }
+
+    /// The claims themselves, to be shared.
+    pub fn claims(&self) -> &Arc<ClaimSet> {
+        &self.claims
     }
 
     /// `exp`.

@@ -141,6 +141,11 @@ impl ClaimSet {
         digest(names.to_string().as_bytes())
     }
 
+    /// Whether all numbers in them are whole and of at most 64 bits.
+    pub fn have_whole_numbers(&self) -> bool {
+        self.0.values().all(is_exact)
+    }
+
     /// The values of `aud`: a string or an array of them (RFC 7519 §4.1.3).
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.claim("aud").into_iter().flat_map(strings)

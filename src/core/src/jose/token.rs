@@ -78,7 +78,7 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
     if !bytes.starts_with(b"{") {
         return Err(malformed("The header is not a JSON object."));
     }
-    let members = unique_object(bytes).map_err(|error| match error {
+    let mut members = unique_object(bytes).map_err(|error| match error {
         ObjectError::NotAnObject => malformed("The header is not a JSON object."),
         ObjectError::Duplicate => malformed("A header parameter appears twice."),
     })?;
@@ -90,13 +90,14 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
             "Header parameter \"crit\" names extensions; none is supported.",
         ));
     }
-    let text = |name: &str| match members.get(name) {
+    let mut text = |name: &str| match members.remove(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(malformed(&format!("Header parameter \"{name}\" is not a string."))),
     };
     let alg = text("alg")?.ok_or_else(|| malformed("The header has no \"alg\"."))?;
-    let thumbprint = text("x5t#S256")?.or(text("x5t")?);
+    let [sha256, sha1] = [text("x5t#S256")?, text("x5t")?];
+    let thumbprint = sha256.or(sha1);
     Ok(Header { alg, kid: text("kid")?, thumbprint, typ: text("typ")? })
 }
 

@@ -1,5 +1,6 @@
 //! The entries of `pg_jwks.providers`: issuers with settings of their own.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -151,12 +152,11 @@ pub fn entries(text: Option<&str>) -> Result<Vec<Entry>, String> {
         true => format!("An entry of the array is wrong: {}.", member_problem(&error.to_string())),
         false => "The value is not a JSON array of objects.".to_string(),
     })?;
-    for (index, entry) in entries.iter().enumerate() {
-        if entries[..index].iter().any(|other| other.issuer == entry.issuer) {
-            return Err(format!("Issuer \"{}\" appears twice.", entry.issuer));
-        }
+    let mut names = HashSet::new();
+    match entries.iter().find(|entry| !names.insert(&*entry.issuer)) {
+        Some(entry) => Err(format!("Issuer \"{}\" appears twice.", entry.issuer)),
+        None => Ok(entries),
     }
-    Ok(entries)
 }
 
 fn member_problem(error: &str) -> &str {

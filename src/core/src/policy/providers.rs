@@ -1,53 +1,73 @@
 //! All configured issuers: those of the plain settings, and those of `pg_jwks.providers` with settings of their own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bounds::MAX_PROVIDERS;
-use crate::policy::entry::entries;
+use crate::policy::entry::{Entry, entries};
 use crate::policy::issuer_name::IssuerName;
 use crate::policy::provider::{Provider, Source, list};
 use crate::policy::trust_settings::TrustSettings;
 
 /// All configured issuers.
 #[derive(Clone, Debug, Default)]
-pub struct Providers(Vec<Arc<Provider>>);
+pub struct Providers {
+    all: Vec<Arc<Provider>>,
+    /// Where the issuers are in `all`, by their names.
+    by_name: HashMap<String, usize>,
+    /// Where those with a place in their name are.
+    with_place: Vec<usize>,
+}
 
 impl Providers {
     /// Assembles the issuers. An issuer of `pg_jwks.providers` takes what it does not set from the plain settings,
     /// except the source of its keys. The error is a full sentence.
     pub fn assemble(settings: &TrustSettings) -> Result<Self, String> {
-        let mut all = Vec::new();
-        for entry in entries(settings.providers)? {
-            all.push(Arc::new(entry.provider(settings)?));
+        let entries = entries(settings.providers)?;
+        Self::check_plain_sharing(settings, &entries)?;
+        let mut all = Self::default();
+        for entry in entries {
+            all.add(entry.provider(settings)?);
         }
-        Self::check_sharing(settings)?;
         let mut plain_issuers = list(settings.issuer.unwrap_or_default());
-        plain_issuers.retain(|issuer| !is_named(&all, issuer));
+        plain_issuers.retain(|issuer| !all.by_name.contains_key(issuer));
         for issuer in plain_issuers {
             let source = match (settings.jwks, settings.jwks_uri) {
                 (Some(jwks), _) => Source::parse_inline(jwks)?,
                 (None, Some(uri)) => Source::parse_uri(uri)?,
                 (None, None) => Source::of_issuer(&issuer),
             };
-            if !is_named(&all, &issuer) {
-                all.push(Arc::new(settings.provider(IssuerName::exact(issuer), source)?));
+            if !all.by_name.contains_key(&issuer) {
+                all.add(settings.provider(IssuerName::exact(issuer), source)?);
             }
         }
-        match all.len() > MAX_PROVIDERS {
+        match all.all.len() > MAX_PROVIDERS {
             true => Err(format!("There are more than {MAX_PROVIDERS} issuers.")),
-            false => Ok(Self(all)),
+            false => Ok(all),
         }
+    }
+
+    fn add(&mut self, provider: Provider) {
+        let index = self.all.len();
+        if provider.issuer.place().is_some() {
+            self.with_place.push(index);
+        }
+        self.by_name.insert(provider.issuer.as_str().to_owned(), index);
+        self.all.push(Arc::new(provider));
     }
 
     /// Checks that no two plain issuers share a source of keys: each key of it would vouch for both. The error is a full
     /// sentence.
     pub fn check_sharing(settings: &TrustSettings) -> Result<(), String> {
+        Self::check_plain_sharing(settings, &entries(settings.providers)?)
+    }
+
+    fn check_plain_sharing(settings: &TrustSettings, own: &[Entry]) -> Result<(), String> {
         let shared = match (settings.jwks, settings.jwks_uri) {
             (Some(_), _) => "pg_jwks.jwks",
             (None, Some(_)) => "pg_jwks.jwks_uri",
             (None, None) => return Ok(()),
         };
-        let own = entries(settings.providers)?;
         let mut issuers = list(settings.issuer.unwrap_or_default());
         issuers.retain(|issuer| !own.iter().any(|entry| entry.issuer == *issuer));
         match issuers.iter().any(|issuer| *issuer != issuers[0]) {
@@ -66,18 +86,14 @@ impl Providers {
 
     /// The issuer of this exact name, or else the first whose place has room for it.
     pub fn of_issuer(&self, iss: &str) -> Option<&Arc<Provider>> {
-        let exact = self.0.iter().find(|provider| provider.issuer.as_str() == iss);
-        exact.or_else(|| self.0.iter().find(|provider| provider.issuer.fits(iss)))
+        let fitting = || self.with_place.iter().find(|index| self.all[**index].issuer.fits(iss));
+        self.by_name.get(iss).or_else(fitting).map(|index| &self.all[*index])
     }
 
     /// All issuers.
     pub fn all(&self) -> &[Arc<Provider>] {
-        &self.0
+        &self.all
     }
-}
-
-fn is_named(providers: &[Arc<Provider>], issuer: &str) -> bool {
-    providers.iter().any(|provider| provider.issuer.as_str() == issuer)
 }
 
 #[cfg(test)]

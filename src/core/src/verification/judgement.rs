@@ -67,6 +67,9 @@ pub fn judge(
     Ok(end)
 }
 
+/// So many issuers are named to who sent a token of another one.
+const MAX_NAMES: usize = 8;
+
 /// The configured issuer that a token of these claims names.
 pub(super) fn trusted_issuer<'p>(
     claims: Option<&ClaimSet>,
@@ -78,7 +81,10 @@ pub(super) fn trusted_issuer<'p>(
     }
     let iss = claims.and_then(|claims| claims.text("iss"));
     let provider = iss.and_then(|iss| providers.of_issuer(iss)).ok_or_else(|| {
-        let names: Vec<_> = providers.all().iter().map(|provider| format!("\"{}\"", provider.issuer)).collect();
+        let all = providers.all().iter();
+        let mut names: Vec<_> = all.take(MAX_NAMES).map(|provider| format!("\"{}\"", provider.issuer)).collect();
+        let others = providers.all().len() - names.len();
+        names.extend((others > 0).then(|| format!("one of {others} more")));
         let detail = format!("Claim \"iss\" must be exactly {}.", names.join(" or "));
         Rejection::new(Reason::IssuerNotAccepted, detail)
             .publicly("Claim \"iss\" is not that of a trusted issuer.")

@@ -10,7 +10,7 @@ use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Candidates, KeySet};
 use crate::jose::key::Key;
 use crate::jose::token::Unverified;
-use crate::json::ascii_escaped;
+use crate::json::AsciiJson;
 use crate::policy::provider::{Provider, Source};
 use crate::policy::providers::Providers;
 use crate::rejection::{Reason, Rejection};
@@ -38,8 +38,9 @@ pub trait Keys {
 /// The claims of a token that passed every check. [`verify`] alone makes them.
 #[derive(Clone, Debug)]
 pub struct VerifiedClaims {
-    claims: ClaimSet,
-    json: String,
+    claims: Arc<ClaimSet>,
+    json: AsciiJson,
+    verified: Timestamp,
     expires: Timestamp,
     end: Timestamp,
     evidence: Evidence,
@@ -49,8 +50,13 @@ pub struct VerifiedClaims {
 
 impl VerifiedClaims {
     /// The payload as it was signed, with characters above ASCII as `\uXXXX`.
-    pub fn json(&self) -> &str {
+    pub fn json(&self) -> &AsciiJson {
         &self.json
+    }
+
+    /// The claims themselves, to be shared.
+    pub fn claims(&self) -> &Arc<ClaimSet> {
+        &self.claims
     }
 
     /// `exp` (RFC 7519 §4.1.4).
@@ -89,6 +95,10 @@ impl VerifiedClaims {
     pub fn recheck(&self, keys: &mut dyn Keys, now: Timestamp) -> Result<bool, Rejection> {
         if !Arc::ptr_eq(&keys.current(&self.provider)?, &self.keys) {
             return Ok(false);
+        }
+        // Between that time and their end nothing else comes of the same settings.
+        if (self.verified..self.end + self.provider.leeway).contains(&now) {
+            return Ok(true);
         }
         check_expiry(&self.claims, &self.provider, now)?;
         check_not_before(&self.claims, &self.provider, now)?;
@@ -158,9 +168,17 @@ impl Signed<'_, '_> {
             kid: header.kid.as_deref().map(|kid| digest(kid.as_bytes())),
             is_access_token: typ.is_access_token(),
         };
-        // The payload parsed as JSON, so it is UTF-8.
-        let json = ascii_escaped(&String::from_utf8_lossy(&payload));
-        Ok(VerifiedClaims { claims, json, expires, end, evidence, provider: self.provider.clone(), keys: self.keys })
+        let Ok(json) = String::from_utf8(payload) else { unreachable!("it parsed as JSON") };
+        Ok(VerifiedClaims {
+            claims: Arc::new(claims),
+            json: AsciiJson::of(json),
+            verified: now,
+            expires,
+            end,
+            evidence,
+            provider: self.provider.clone(),
+            keys: self.keys,
+        })
     }
 }
 
