@@ -23,6 +23,8 @@ enum Table {
     Unknown,
     /// The database has none.
     Missing,
+    /// The one with this OID, without rows.
+    Void(pg_sys::Oid),
     /// This one.
     Found(Found),
 }
@@ -32,8 +34,6 @@ enum Table {
 struct Found {
     table: KeyedTable,
     columns: Columns,
-    /// Whether it was seen to have no rows.
-    is_void: bool,
 }
 
 static TABLE: BackendLocal<Cell<Table>> = BackendLocal::new(Cell::new(Table::Unknown));
@@ -51,6 +51,7 @@ pub fn generation() -> u64 {
 pub fn watch() {
     keyed_table::listen(|relation| {
         let concerns_us = match TABLE.get() {
+            Table::Void(table) => relation == pg_sys::InvalidOid || relation == table,
             Table::Found(found) => relation == pg_sys::InvalidOid || relation == found.table.relation(),
             Table::Unknown | Table::Missing => true,
         };
@@ -65,16 +66,8 @@ pub fn watch() {
 /// it is known.
 /// Reads the catalogue and the table; raises if they cannot be read.
 pub fn check(claims: &ClaimSet, user: Option<&str>, token: Option<&Digest>) -> Result<(), Rejection> {
-    let Some(found) = found().filter(|found| !found.is_void) else { return Ok(()) };
+    let Some(found) = found() else { return Ok(()) };
     let Some(table) = found.table.open() else { return Ok(()) };
-    if table.is_void() {
-        table.close();
-        // Opening it can have brought the news of a change.
-        if TABLE.get() == Table::Found(found) {
-            TABLE.set(Table::Found(Found { is_void: true, ..found }));
-        }
-        return Ok(());
-    }
     let subject = Subject::of(claims, user, token);
     let mut revoked_by = None;
     for key in subject.keys() {
@@ -95,15 +88,25 @@ pub fn check(claims: &ClaimSet, user: Option<&str>, token: Option<&Digest>) -> R
     }
 }
 
+/// The table, if there is one with rows.
 fn found() -> Option<Found> {
     if TABLE.get() == Table::Unknown {
-        let table = KeyedTable::find(c"revocations", c"key");
-        let found = table.map(|table| Found { table, columns: Columns::of(table), is_void: false });
-        TABLE.set(found.map_or(Table::Missing, Table::Found));
+        TABLE.set(looked_up());
     }
     match TABLE.get() {
         Table::Found(found) => Some(found),
-        Table::Unknown | Table::Missing => None,
+        Table::Unknown | Table::Missing | Table::Void(_) => None,
+    }
+}
+
+fn looked_up() -> Table {
+    // What looking brings to light of changes is older than what it finds.
+    if let Some(void) = keyed_table::void_table(c"revocations") {
+        return Table::Void(void);
+    }
+    match KeyedTable::find(c"revocations", c"key") {
+        Some(table) => Table::Found(Found { table, columns: Columns::of(table) }),
+        None => Table::Missing,
     }
 }
 

@@ -84,12 +84,6 @@ pub struct OpenTable {
 }
 
 impl OpenTable {
-    /// Whether nobody has put a row into it since it was made, truncated, or vacuumed while it had none.
-    pub fn is_void(&self) -> bool {
-        // SAFETY: the relation is open.
-        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0 }
-    }
-
     /// Calls `read` with each row of this key that is committed by now, or was made by the transaction in progress. Raises
     /// what reading a table raises.
     ///
@@ -129,6 +123,68 @@ impl OpenTable {
         // SAFETY: it is open, and nobody else knows of it.
         unsafe { pg_sys::table_close(self.relation, LOCK) };
     }
+}
+
+/// The OID of the table of this name in schema `auth` if its file is empty: nobody has put a row into it since it was made,
+/// truncated, or vacuumed while it had none.
+///
+/// What PostgreSQL keeps of a table that is open takes a new backend longer to make than all else that it does to verify a
+/// token. This asks for one entry of the catalogue.
+pub fn void_table(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: looks names up in the catalogue; what is not there gives an invalid OID. The table stays while it is locked.
+    unsafe {
+        let schema = valid(pg_sys::get_namespace_oid(c"auth".as_ptr(), true))?;
+        let relation = valid(pg_sys::get_relname_relid(name.as_ptr(), schema))?;
+        pg_sys::LockRelationOid(relation, LOCK);
+        let file = file_of(name, schema, relation);
+        let is_void = file.is_some_and(|file| {
+            let storage = pg_sys::smgropen(file, NO_BACKEND);
+            pg_sys::smgrnblocks(storage, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
+        });
+        pg_sys::UnlockRelationOid(relation, LOCK);
+        is_void.then_some(relation)
+    }
+}
+
+/// Of a table that is not temporary (`INVALID_PROC_NUMBER`).
+const NO_BACKEND: i32 = -1;
+
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+type File = pg_sys::RelFileNode;
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+type File = pg_sys::RelFileLocator;
+
+/// The file of a table, if the name is still the table's, and it is one that lasts.
+///
+/// # Safety
+///
+/// The table must be locked.
+unsafe fn file_of(name: &CStr, schema: pg_sys::Oid, relation: pg_sys::Oid) -> Option<File> {
+    // SAFETY: a tuple of this cache is a row of pg_class, which stays until it is released.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::RELNAMENSP as i32;
+        let tuple = pg_sys::SearchSysCache2(cache, pg_sys::Datum::from(name.as_ptr()), schema.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let row = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
+        let lasts = row.relkind as u8 == pg_sys::RELKIND_RELATION
+            && row.relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT
+            && row.oid == relation;
+        let number = row.relfilenode;
+        let tablespace = valid(row.reltablespace).unwrap_or(pg_sys::MyDatabaseTableSpace);
+        pg_sys::ReleaseSysCache(tuple);
+        (lasts && number != pg_sys::InvalidOid).then_some(file(tablespace, number))
+    }
+}
+
+fn file(tablespace: pg_sys::Oid, number: pg_sys::Oid) -> File {
+    // SAFETY: the variable has been set by the time that a transaction begins.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    return File { spcNode: tablespace, dbNode: database, relNode: number };
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    return File { spcOid: tablespace, dbOid: database, relNumber: number };
 }
 
 fn valid(oid: pg_sys::Oid) -> Option<pg_sys::Oid> {
