@@ -43,7 +43,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// What the worker may need beyond the bound of a fetch to say that it failed.
 const MOMENT: Duration = Duration::from_millis(500);
 
-const NO_SLOT: &str = "All slots of the shared key cache are in use, or the source's name is too long. One whose source no session uses is free after ten minutes.";
+const NO_SLOT: &str = "All slots of the shared key cache (pg_jwks.max_key_sources) are in use, or the source's name is too long. One whose source no session uses is free after ten minutes.";
 const NO_ANSWER: &str = "The worker that fetches keys did not answer.";
 
 impl Store for ClusterStore {

@@ -5,12 +5,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use super::source::KeySource;
+use crate::settings::max_key_sources;
 
-/// More sources than this include those of former settings: a session can see as many as it is configured for, so the
-/// map is emptied rather than grown.
-const MAX_SOURCES: usize = 256;
-
-/// A map of bounded size. The names of sources are the operator's, so its hashes need no secret.
+/// A map of at most as many sources as the cluster keeps: more include those of former settings, so that it is emptied
+/// rather than grown. The names of sources are the operator's, so its hashes need no secret.
 pub struct PerSource<T>(RefCell<HashMap<KeySource, T, BuildHasherDefault<DefaultHasher>>>);
 
 impl<T> PerSource<T> {
@@ -27,7 +25,7 @@ impl<T> PerSource<T> {
     /// Keeps something for a source, in place of what was kept for it.
     pub fn keep(&self, source: &KeySource, kept: T) {
         let mut map = self.0.borrow_mut();
-        if map.len() >= MAX_SOURCES && !map.contains_key(source) {
+        if map.len() >= max_key_sources() && !map.contains_key(source) {
             map.clear();
         }
         map.insert(source.clone(), kept);

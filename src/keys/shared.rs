@@ -39,7 +39,7 @@ impl Shared {
 
     /// When a slot was last used.
     pub fn last_used(self, id: SlotId) -> &'static LastUsed {
-        &self.0.last_used[id.index()]
+        &self.0.last_used()[id.index()]
     }
 
     /// The slot of a source. A new one takes a free slot, or the one that was not used for the longest time, if that is
@@ -55,7 +55,7 @@ impl Shared {
                 slots.claim(found, owner);
                 return Some(found);
             }
-            let given = slots.give(descriptor, owner, &self.0.last_used, unused, now)?;
+            let given = slots.give(descriptor, owner, self.0.last_used(), unused, now)?;
             self.next_generation();
             Some(given)
         })?;

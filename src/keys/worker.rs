@@ -2,7 +2,7 @@
 
 mod tended;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -29,6 +29,13 @@ use tended::Tended;
 
 /// After this time the postmaster starts the worker again when it ended.
 const RESTART: Duration = Duration::from_secs(1);
+
+/// Fetches at once; of keys for which nobody waits, half as many: a thousand issuers that are slow to answer must not hold up
+/// the one that a login waits for.
+const MAX_FETCHES: usize = 16;
+
+/// While more are due. The end of each fetch wakes the worker too.
+const BUSY_NAP: Span = Span::from_millis(100);
 
 /// A source that no backend has used for this long, and that the server's own settings do not name, is left alone.
 const IDLE: Span = Span::from_seconds(3600);
@@ -76,7 +83,7 @@ pub extern "C-unwind" fn pg_jwks_keys_main(_argument: pg_sys::Datum) {
         pg_sys::MemoryContextSwitchTo(context);
         context
     };
-    let mut worker = Worker { shared, ring, tended: HashMap::new(), configured: Vec::new(), settings_read: false };
+    let mut worker = Worker { shared, ring, tended: HashMap::new(), configured: HashSet::new(), settings_read: false };
     loop {
         if BackgroundWorker::sigterm_received() {
             // With any other status than 1 the postmaster would not start the worker again (bgworker.c).
@@ -130,7 +137,7 @@ struct Worker {
     ring: UnixStream,
     tended: HashMap<SlotId, Tended>,
     /// The descriptors of the server's own settings.
-    configured: Vec<String>,
+    configured: HashSet<String>,
     settings_read: bool,
 }
 
@@ -141,7 +148,8 @@ impl Worker {
             self.read_settings(now);
         }
         let slots = self.shared.slots();
-        self.tended.retain(|id, _| slots.iter().any(|(slot, _)| slot == id));
+        let given: HashSet<SlotId> = slots.iter().map(|(id, _)| *id).collect();
+        self.tended.retain(|id, _| given.contains(id));
         let mut next = now + NAP;
         for (id, descriptor) in slots {
             self.shared.last_used(id).bound(now);
@@ -160,10 +168,14 @@ impl Worker {
         let providers = settings.providers.as_ref().map_or(&[][..], |providers| providers.all());
         let fetched = providers.iter().filter(|provider| Location::of(&provider.source).is_some());
         let sources: Vec<_> = fetched.filter_map(|provider| KeySource::of(provider, &settings).ok()).collect();
-        for source in &sources {
-            if self.shared.slot(&source.descriptor(), Owner::SERVER, IDLE, now).is_none() {
-                warning!("pg_jwks: no slot of the shared key cache is free for {}", source.location);
-            }
+        let given = |source: &&KeySource| self.shared.slot(&source.descriptor(), Owner::SERVER, IDLE, now).is_some();
+        let (_, without): (Vec<_>, Vec<_>) = sources.iter().partition(given);
+        if let Some(first) = without.first() {
+            let (location, others) = (&first.location, without.len() - 1);
+            warning!(
+                "pg_jwks: no slot of the shared key cache is free for {location}, nor for {others} other source(s); raise \
+                 pg_jwks.max_key_sources"
+            );
         }
         let configured = sources.iter().map(KeySource::descriptor).collect();
         // Sources that the settings no longer name are fetched again only if a backend uses them from now on.
@@ -216,11 +228,19 @@ impl Worker {
             let situation = Situation { freshness, limits, in_use, request, fetch: tended.fetch() };
             match plan(&situation, event, now) {
                 Action::Sleep(until) => return until,
+                Action::Begin { .. } if self.is_busy(request.is_some()) => return now + BUSY_NAP,
                 action => self.act(id, tended, freshness, action, result.take(), now),
             }
             event = Event::Nothing;
         }
         now + NAP
+    }
+
+    /// Whether as many fetches are under way as there may be. Those that hang do not count.
+    fn is_busy(&self, is_awaited: bool) -> bool {
+        let is_under_way = |tended: &&Tended| tended.fetch().is_some_and(|fetch| !fetch.overdue);
+        let under_way = self.tended.values().filter(is_under_way).count();
+        under_way >= if is_awaited { MAX_FETCHES } else { MAX_FETCHES / 2 }
     }
 
     /// Does an action for one source.

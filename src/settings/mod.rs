@@ -64,6 +64,11 @@ pub fn claim_variables() -> Vec<ClaimVariable> {
     TABLE.claim_settings.get()
 }
 
+/// Sources of keys that the cluster keeps, and a session at most (`pg_jwks.max_key_sources`), fixed when the server starts.
+pub fn max_key_sources() -> usize {
+    TABLE.max_key_sources.get()
+}
+
 /// Bytes of shared memory for key documents (`pg_jwks.shared_cache_size`), fixed when the server starts.
 pub fn shared_cache_bytes() -> usize {
     TABLE.shared_cache_size.get()

@@ -157,6 +157,9 @@ table! {
     token_cache_size: IntegerSetting<Count> = (128, 0..=65_536),
         "Number of verified tokens that a session remembers.",
         "The signature of a remembered token is not checked again. 0 turns this off.";
+    max_key_sources: IntegerSetting<Count> = (128, 16..=4096).fixed_at_start(),
+        "Number of sources of keys that the server keeps at a time, if the library is preloaded.",
+        "Each takes 3 kB of shared memory, besides its keys. A change takes effect when the server starts again.";
     shared_cache_size: IntegerSetting<Kilobytes> = (1024, 64..=64 * 1024).fixed_at_start(),
         "Shared memory for keys, if the library is preloaded.",
         "A change takes effect when the server starts again.";

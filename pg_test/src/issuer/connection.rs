@@ -46,7 +46,8 @@ fn serve(shared: &Shared, mut stream: TcpStream, tls: Option<Arc<ServerConfig>>)
 
 fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> io::Result<()> {
     let Some(request) = request(stream)? else { return Ok(()) };
-    let document = match request.path.as_str() {
+    // Whatever the query: many issuers can have their keys at one server.
+    let document = match request.path.split('?').next().unwrap_or_default() {
         path if path == shared.state.lock().discovery_path => Document::Discovery,
         "/jwks.json" => Document::Jwks,
         _ => return stream.write_all(&Response::empty(404).to_bytes()),

@@ -61,6 +61,50 @@ fn the_server_fetches_the_keys_of_all_its_providers_at_the_start() {
     assert!(issuers.iter().all(|issuer| issuer.requests() == Requests { discovery: 1, jwks: 1 }));
 }
 
+/// Each customer has an issuer, and all have their keys at one slow server.
+#[test]
+fn a_thousand_issuers_are_fetched_a_few_at_a_time_and_those_first_for_whom_somebody_waits() {
+    const COUNT: usize = 1000;
+    let key = SigningKey::generate(Alg::Es256, "k");
+    let server = Issuer::start();
+    server.publish(&[&key]);
+    server.set_fault(Fault::Hang);
+    let customer = |number| format!("https://customer-{number}.example/");
+    let entry = |number| {
+        json!({ "issuer": customer(number), "audience": "app", "jwks_uri": format!("{}?{number}", server.jwks_uri()) })
+    };
+    let cluster = started(
+        preloaded()
+            .setting("pg_jwks.max_key_sources", "1100")
+            .setting("pg_jwks.fetch_timeout", "60s")
+            .setting("pg_jwks.providers", &json!((0..COUNT).map(entry).collect::<Vec<_>>()).to_string()),
+    );
+    let app = App::new(&cluster, &[]);
+    let asked = || server.requests().jwks;
+    eventually("fetches at the start", || (asked() == 8).then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(asked(), 8, "no more at once");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| accepted(&mut app.connect(), &token(&key, &customer(COUNT - 1))));
+        eventually("a fetch of the keys that a session waits for", || (asked() == 9).then_some(()));
+        server.set_fault(Fault::None);
+        waiting.join().expect("accepted at last");
+    });
+    let mut admin = cluster.client();
+    eventually("the keys of all", || {
+        let keys: i64 = admin.query_one("SELECT count(kid) FROM auth.jwks()", &[]).expect("auth.jwks()").get(0);
+        (keys == COUNT as i64).then_some(())
+    });
+    assert_eq!(asked(), COUNT);
+    let mut session = app.connect();
+    (0..COUNT).step_by(100).for_each(|number| accepted(&mut session, &token(&key, &customer(number))));
+    let error = init(&mut session, &token(&key, &customer(COUNT))).expect_err("nobody's token");
+    assert_eq!(error.message, "JWT rejected: issuer not accepted");
+    let log = cluster.log();
+    let detail = log.lines().find(|line| line.contains("issuer not accepted")).expect("the audit log");
+    assert!(detail.contains("or one of 992 more.") && detail.len() < 2000, "{detail}");
+}
+
 #[test]
 fn a_slow_issuer_delays_nobody_else() {
     let key = SigningKey::generate(Alg::Es256, "k");
@@ -136,7 +180,7 @@ fn sources_beyond_the_slots_are_refused_in_words_and_none_gets_the_keys_of_anoth
     admin.batch_execute("SET pg_jwks.jwks_max_stale = '9999s'").expect("SET");
     let error = init(&mut admin, &token(&key, issuer.url())).expect_err("no slot is free");
     assert_eq!(error.sqlstate, "55000");
-    let words = "All slots of the shared key cache are in use";
+    let words = "All slots of the shared key cache (pg_jwks.max_key_sources) are in use";
     assert!(error.detail.as_deref().is_some_and(|detail| detail.contains(words)), "{error:?}");
     assert!(error.hint.is_some(), "{error:?}");
     let log = cluster.log();

@@ -388,6 +388,7 @@ fn the_settings_are_those_that_are_documented() {
         "jwks_uri superuser string: none",
         "leeway superuser integer s: 30",
         "log_claims superuser string: none",
+        "max_key_sources sighup integer: 128",
         "max_token_age superuser integer s: 0",
         "max_token_lifetime superuser integer s: 0",
         "on_expiry superuser enum: error",

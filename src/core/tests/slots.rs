@@ -8,7 +8,7 @@ use common::*;
 use pg_jwks_core::bounds::{MAX_NOTED_ERROR_BYTES, MAX_SOURCE_DESCRIPTOR_BYTES};
 use pg_jwks_core::cache::freshness::Freshness;
 use pg_jwks_core::cache::last_used::LastUsed;
-use pg_jwks_core::cache::slots::{Owner, Published, SlotId, Slots};
+use pg_jwks_core::cache::slots::{Owner, Published, Slot, SlotId, Slots};
 use pg_jwks_core::cache::worker_plan::{Request, Want};
 use pg_jwks_core::time::{Span, Timestamp};
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// The shared memory of a small cluster.
 struct Memory {
-    slots: Box<Slots<COUNT>>,
+    slots: Box<Slots>,
     arena: [u8; 64],
     last_used: [LastUsed; COUNT],
     generation: u64,
@@ -33,7 +33,7 @@ struct Memory {
 impl Memory {
     fn new() -> Self {
         let last_used = [const { LastUsed::never() }; COUNT];
-        Self { slots: Box::new(Slots::FREE), arena: [0; 64], last_used, generation: 0 }
+        Self { slots: Box::new(Slots::<[Slot; COUNT]>::FREE), arena: [0; 64], last_used, generation: 0 }
     }
 
     fn give(&mut self, descriptor: &str, now: Timestamp) -> Option<SlotId> {

@@ -6,24 +6,16 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 
 use pg_jwks_core::cache::last_used::LastUsed;
-use pg_jwks_core::cache::slots;
+use pg_jwks_core::cache::slots::{Slot, Slots};
 use pgrx::pg_sys;
 
 use crate::pg::backend_local::BackendLocal;
 use crate::pg::shared_memory::{self, Area, Locked};
 use crate::settings;
 
-/// Sources that one cluster can use at a time.
-const MAX_SLOTS: usize = 128;
-
-type Slots = slots::Slots<MAX_SLOTS>;
-
-/// What the slots are at first. They are too large for the stack.
-static FREE: Slots = Slots::FREE;
-
 const NAME: &CStr = c"pg_jwks";
 
-/// The whole. The arena, where the documents are, follows it.
+/// The head of it. What follows are the moments of use of the slots, the slots, and the arena, where the documents are.
 #[repr(C)]
 pub struct Memory {
     /// Broadcast whenever the worker has answered, or a slot has gone to another source.
@@ -33,17 +25,33 @@ pub struct Memory {
     /// Counts everything that may interest a backend. It moves under the lock, so that whoever sees the new value and
     /// then takes the lock sees what changed.
     pub generation: AtomicU64,
-    /// When each slot was last used.
-    pub last_used: [LastUsed; MAX_SLOTS],
+    /// As many as the settings said at the server's start.
+    slots: usize,
     arena_size: usize,
-    slots: UnsafeCell<Slots>,
 }
 
 static MEMORY: BackendLocal<Cell<*mut Memory>> = BackendLocal::new(Cell::new(ptr::null_mut()));
 static LOCK: BackendLocal<Cell<*mut pg_sys::LWLock>> = BackendLocal::new(Cell::new(ptr::null_mut()));
 
+/// Where the parts are that follow the head of a memory with so many slots.
+struct Layout {
+    last_used: usize,
+    slots: usize,
+    arena: usize,
+}
+
+impl Layout {
+    const fn of(slots: usize) -> Self {
+        const { assert!(size_of::<Memory>() % align_of::<Slots<[Slot; 1]>>() == 0) };
+        let last_used = size_of::<Memory>();
+        let slots_at = last_used + slots * size_of::<LastUsed>();
+        let head = size_of::<Slots<[Slot; 0]>>();
+        Self { last_used, slots: slots_at, arena: slots_at + head + slots * size_of::<Slot>() }
+    }
+}
+
 fn size() -> usize {
-    size_of::<Memory>() + settings::shared_cache_bytes()
+    Layout::of(settings::max_key_sources()).arena + settings::shared_cache_bytes()
 }
 
 /// The memory and its lock.
@@ -59,16 +67,16 @@ fn start() {
     let memory = shared_memory::structure(NAME, size(), |memory| {
         let memory = memory.cast::<Memory>();
         // SAFETY: the structure has the size that was asked for (`request`: settings of the server's start do not change
-        // after it), and is aligned for any type. Nobody else uses it yet. Every field is written before it is read; the
-        // bytes of the arena are initialised by zeroing them.
+        // after it), and is aligned for any type. Nobody else uses it yet. Every field is written before it is read; zeros
+        // are bytes of the arena, uses that never were, and the beginning of slots, of which each is then written.
         unsafe {
             ptr::write_bytes(memory.cast::<u8>(), 0, size());
             pg_sys::ConditionVariableInit((*memory).answered.get());
             (&raw mut (*memory).worker).write(AtomicPtr::new(ptr::null_mut()));
             (&raw mut (*memory).generation).write(AtomicU64::new(0));
-            (&raw mut (*memory).last_used).write([const { LastUsed::never() }; MAX_SLOTS]);
+            (&raw mut (*memory).slots).write(settings::max_key_sources());
             (&raw mut (*memory).arena_size).write(settings::shared_cache_bytes());
-            UnsafeCell::raw_get(&raw const (*memory).slots).copy_from_nonoverlapping(&raw const FREE, 1);
+            (*slots_of(memory)).free_all();
         }
     });
     MEMORY.set(memory.cast());
@@ -83,26 +91,47 @@ pub fn memory() -> Option<&'static Memory> {
     unsafe { MEMORY.get().as_ref() }
 }
 
+/// The slots of a memory.
+fn slots_of(memory: *mut Memory) -> *mut Slots {
+    // SAFETY: the caller's memory has its head, and what `Layout` says of as many slots as that counts. A pointer to slots is
+    // one to their beginning, with their number.
+    unsafe {
+        let count = (*memory).slots;
+        let start: *mut Slot = memory.byte_add(Layout::of(count).slots).cast();
+        ptr::slice_from_raw_parts_mut(start, count) as *mut Slots
+    }
+}
+
 impl Memory {
+    /// When each slot was last used.
+    pub fn last_used(&self) -> &[LastUsed] {
+        // SAFETY: so many, all of them atomic, are where the layout has them, in memory that `start` has set to zero.
+        unsafe { std::slice::from_raw_parts(self.part(Layout::of(self.slots).last_used).cast(), self.slots) }
+    }
+
     /// Reads under the lock, beside other readers. `act` must not take the lock again, and must not call PostgreSQL.
     pub fn read<T>(&self, act: impl FnOnce(&Slots, &[u8]) -> T) -> T {
         let _locked = Locked::acquire(LOCK.get(), pg_sys::LWLockMode::LW_SHARED);
-        // SAFETY: writers are locked out while this is borrowed. The arena follows the Memory in the same allocation
-        // (`size`), and `start` has initialised its bytes.
-        unsafe { act(&*self.slots.get(), std::slice::from_raw_parts(self.arena(), self.arena_size)) }
+        // SAFETY: writers are locked out while this is borrowed. The slots and the arena follow the head in the same
+        // allocation (`size`), and `start` has initialised their bytes.
+        unsafe { act(&*slots_of(MEMORY.get()), std::slice::from_raw_parts(self.arena(), self.arena_size)) }
     }
 
     /// Writes under the lock, alone. `act` must not take the lock again, and must not call PostgreSQL.
     pub fn write<T>(&self, act: impl FnOnce(&mut Slots, &mut [u8]) -> T) -> T {
         let _locked = Locked::acquire(LOCK.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);
         // SAFETY: every other process is locked out while this is borrowed, and this process cannot come here again
-        // (`act` does not). The arena follows the Memory in the same allocation (`size`), and `start` has initialised
-        // its bytes.
-        unsafe { act(&mut *self.slots.get(), std::slice::from_raw_parts_mut(self.arena(), self.arena_size)) }
+        // (`act` does not). The slots and the arena follow the head in the same allocation (`size`), and `start` has
+        // initialised their bytes.
+        unsafe { act(&mut *slots_of(MEMORY.get()), std::slice::from_raw_parts_mut(self.arena(), self.arena_size)) }
     }
 
     fn arena(&self) -> *mut u8 {
-        // Not from `self`, whose provenance ends with the Memory.
-        MEMORY.get().wrapping_add(1).cast()
+        self.part(Layout::of(self.slots).arena)
+    }
+
+    fn part(&self, offset: usize) -> *mut u8 {
+        // Not from `self`, whose provenance ends with the head.
+        MEMORY.get().wrapping_byte_add(offset).cast()
     }
 }

@@ -3,6 +3,7 @@
 
 mod estimates;
 mod first_tokens;
+mod issuers;
 mod libpq;
 mod logins;
 mod measure;
@@ -23,9 +24,10 @@ use server::Server;
 
 type Section = (&'static str, fn(&Server) -> Vec<Target>);
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ("reading", reading::run),
     ("first-tokens", first_tokens::run),
+    ("issuers", issuers::run),
     ("repeated-token", repeated_token::run),
     ("revocations", repeated_token::with_revocations),
     ("statements", statements::run),

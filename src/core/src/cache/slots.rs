@@ -1,6 +1,8 @@
 //! The slots of a key cache that processes share, and the arena with their documents. All of it is plain data without
 //! pointers; whoever keeps it in shared memory locks it.
 
+use std::collections::BTreeMap;
+
 use crate::bounds::{MAX_NOTED_ERROR_BYTES, MAX_SOURCE_DESCRIPTOR_BYTES};
 use crate::cache::freshness::Freshness;
 use crate::cache::last_used::{self, LastUsed};
@@ -110,7 +112,7 @@ pub struct Slot {
 
 impl Slot {
     /// One that no source has had.
-    const FREE: Self = Self {
+    pub const FREE: Self = Self {
         incarnation: 0,
         descriptor: BoundedText::EMPTY,
         owner: Owner::SERVER,
@@ -180,19 +182,26 @@ impl Slot {
     }
 }
 
-/// All slots.
+/// All slots. How many there are is settled when the memory is made.
 #[repr(C)]
-pub struct Slots<const N: usize> {
-    slots: [Slot; N],
+pub struct Slots<S: ?Sized = [Slot]> {
     /// How often a slot was given to a source.
     incarnations: u64,
     /// Bytes of the arena up to the end of the last document.
     arena_used: usize,
+    slots: S,
 }
 
-impl<const N: usize> Slots<N> {
-    /// Slots that no source has had.
-    pub const FREE: Self = Self { slots: [const { Slot::FREE }; N], incarnations: 0, arena_used: 0 };
+impl<const N: usize> Slots<[Slot; N]> {
+    /// Slots that no source has had. So are others in memory that is zero, once [`Slot::FREE`] is in each.
+    pub const FREE: Self = Self { incarnations: 0, arena_used: 0, slots: [const { Slot::FREE }; N] };
+}
+
+impl Slots {
+    /// Puts [`Slot::FREE`] into each.
+    pub fn free_all(&mut self) {
+        self.slots.fill_with(|| Slot::FREE);
+    }
 
     /// The slot of an id; `None` if it is another source's by now.
     pub fn of(&self, id: SlotId) -> Option<&Slot> {
@@ -213,10 +222,11 @@ impl<const N: usize> Slots<N> {
         Some(SlotId { index, incarnation: self.slots[index].incarnation })
     }
 
-    /// All slots in use, and their descriptors.
+    /// All slots in use, and their descriptors; first those of sources for whose keys somebody waits.
     pub fn in_use(&self) -> Vec<(SlotId, String)> {
-        let used = self.slots.iter().enumerate().filter(|(_, slot)| slot.incarnation != 0);
-        used.map(|(index, slot)| (SlotId { index, incarnation: slot.incarnation }, slot.descriptor.text())).collect()
+        let mut used: Vec<_> = self.slots.iter().enumerate().filter(|(_, slot)| slot.incarnation != 0).collect();
+        used.sort_by_key(|(_, slot)| slot.open_request().is_none());
+        used.into_iter().map(|(index, slot)| (SlotId { index, incarnation: slot.incarnation }, slot.descriptor.text())).collect()
     }
 
     /// The slot of a source, unless it is still to be claimed by this owner: see [`Slots::claim`].
@@ -240,7 +250,7 @@ impl<const N: usize> Slots<N> {
         &mut self,
         descriptor: &str,
         owner: Owner,
-        last_used: &[LastUsed; N],
+        last_used: &[LastUsed],
         unused: Span,
         now: Timestamp,
     ) -> Option<SlotId> {
@@ -261,12 +271,11 @@ impl<const N: usize> Slots<N> {
 
     /// The slot that was not used for the longest time, of the database that has the most, if it has more than `owner`
     /// and one to spare. So nobody can take all slots and lock others out.
-    fn taken_from_database_with_most(&self, owner: Owner, last_used: &[LastUsed; N]) -> Option<usize> {
-        let held = |by: Owner| self.slots.iter().filter(|slot| slot.incarnation != 0 && slot.owner == by).count();
-        let of_databases = self.slots.iter().filter(|slot| slot.owner != Owner::SERVER).map(|slot| slot.owner);
-        let most = of_databases.max_by_key(|database| held(*database))?;
-        let own = if owner == Owner::SERVER { 0 } else { held(owner) };
-        if held(most) <= own.max(1) {
+    fn taken_from_database_with_most(&self, owner: Owner, last_used: &[LastUsed]) -> Option<usize> {
+        let held = held_by_databases(self.slots.iter().map(|slot| (slot.owner, usize::from(slot.incarnation != 0))));
+        let own = held.get(&owner.0).copied().unwrap_or(0);
+        let (most, most_held) = most(&held)?;
+        if most_held <= own.max(1) {
             return None;
         }
         let theirs = self.slots.iter().enumerate().filter(|(_, slot)| slot.owner == most).map(|(index, _)| index);
@@ -277,13 +286,11 @@ impl<const N: usize> Slots<N> {
     /// a slot would have with a document of `size` bytes.
     fn document_of_database_with_most(&self, index: usize, size: usize) -> Option<usize> {
         let others = || self.slots.iter().enumerate().filter(|(other, slot)| *other != index && slot.length > 0);
-        let held =
-            |by: Owner| others().filter(|(_, slot)| slot.owner == by).map(|(_, slot)| slot.length).sum::<usize>();
-        let of_databases = others().filter(|(_, slot)| slot.owner != Owner::SERVER).map(|(_, slot)| slot.owner);
-        let most = of_databases.max_by_key(|database| held(*database))?;
+        let held = held_by_databases(others().map(|(_, slot)| (slot.owner, slot.length)));
         let owner = self.slots[index].owner;
-        let own = if owner == Owner::SERVER { 0 } else { held(owner) + size };
-        if held(most) <= own {
+        let own = if owner == Owner::SERVER { 0 } else { held.get(&owner.0).copied().unwrap_or(0) + size };
+        let (most, most_held) = most(&held)?;
+        if most_held <= own {
             return None;
         }
         others().filter(|(_, slot)| slot.owner == most).max_by_key(|(_, slot)| slot.length).map(|(large, _)| large)
@@ -333,7 +340,7 @@ impl<const N: usize> Slots<N> {
 
     /// Moves the documents to the start of the arena, in their order.
     fn compact(&mut self, arena: &mut [u8]) {
-        let mut order: [usize; N] = std::array::from_fn(|index| index);
+        let mut order: Vec<usize> = (0..self.slots.len()).collect();
         order.sort_unstable_by_key(|index| self.slots[*index].offset);
         let mut used = 0;
         for slot in order {
@@ -346,4 +353,18 @@ impl<const N: usize> Slots<N> {
         }
         self.arena_used = used;
     }
+}
+
+/// How much of something each database has, by its OID.
+fn held_by_databases(parts: impl Iterator<Item = (Owner, usize)>) -> BTreeMap<u32, usize> {
+    let mut held = BTreeMap::new();
+    for (owner, part) in parts.filter(|(owner, _)| *owner != Owner::SERVER) {
+        *held.entry(owner.0).or_default() += part;
+    }
+    held
+}
+
+/// Who has most of it, and how much.
+fn most(held: &BTreeMap<u32, usize>) -> Option<(Owner, usize)> {
+    held.iter().max_by_key(|(_, held)| **held).map(|(database, held)| (Owner(*database), *held))
 }
