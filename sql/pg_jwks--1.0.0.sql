@@ -797,11 +797,26 @@ privilege_past_policies AS (
       FROM relations JOIN privileges USING (oid)
      WHERE has_rls AND privilege IN ('TRUNCATE', 'REFERENCES', 'TRIGGER') AND grantee NOT IN (SELECT unbound.oid FROM unbound)
      GROUP BY name, owner),
--- Calls that cost much in each row; in a subquery they are made once.
+-- Calls of other functions than ours that cost much in each row; in a subquery they are made once.
 call_per_row AS (
     SELECT 'notice', object, 'calls a function for each row that is needed once a statement',
            alter || coalesce(' USING (' || using_once || ')', '') || coalesce(' WITH CHECK (' || check_once || ')', '') || ';', owner
       FROM own_policies WHERE num_nonnulls(using_once, check_once) > 0),
+-- Readers of ours in a subquery, which the planner does not look into: it takes each value of a column to be as frequent as any.
+wrapped_reader AS (
+    SELECT 'notice', object,
+           format('hides the value of column %I from the planner, though some values have many more rows than others', attname),
+           CASE WHEN p.oid IN (SELECT oid FROM isolations)
+                THEN (SELECT format('SELECT auth.enable_tenant_isolation(%L, %L%s);', i.table_name, column_name, force)
+                        FROM isolations i WHERE i.oid = p.oid)
+                ELSE alter || format(' USING (%s);', regexp_replace(using_text, wrapped, '\1 = \2', 'g')) END, owner
+      FROM (VALUES ('([a-z_][a-z0-9_$]*|"(?:[^"]|"")+") = \( SELECT ((?:auth\.(?:actor|claim|email|organization_id|role|tenant_id|uid|user_id)'
+                    || '|public\.get_current_user_tenant_id)\([^()]*\)) AS \w+\)')) AS w(wrapped),
+           policies p JOIN pg_class c ON c.oid = relation
+           JOIN pg_stats s ON schemaname = relnamespace::regnamespace::text AND tablename = relname
+     WHERE EXISTS (SELECT FROM regexp_matches(using_text, wrapped, 'g') AS found WHERE found[1] = quote_ident(attname))
+       AND reltuples >= 10000 AND s.inherited = (relkind = 'p')
+       AND most_common_freqs[1] * CASE WHEN n_distinct < 0 THEN -n_distinct * reltuples ELSE n_distinct END >= 10),
 -- Settings that the user can change.
 settable_setting AS (
     SELECT 'error', object, format('reads %s, which everybody can set', array_to_string(names, ', ')),
@@ -960,6 +975,7 @@ UNION ALL SELECT 'partition_readable', * FROM partition_readable
 UNION ALL SELECT 'foreign_table', * FROM foreign_table
 UNION ALL SELECT 'privilege_past_policies', * FROM privilege_past_policies
 UNION ALL SELECT 'call_per_row', * FROM call_per_row
+UNION ALL SELECT 'wrapped_reader', * FROM wrapped_reader
 UNION ALL SELECT 'settable_setting', * FROM settable_setting
 UNION ALL SELECT 'claim_of_user', * FROM claim_of_user
 UNION ALL SELECT 'policy_not_read', * FROM policy_not_read

@@ -35,9 +35,6 @@ const READERS: [&str; 15] = [
 /// Those that are false without one.
 const CONDITIONS: [&str; 2] = ["has_role", "has_scope"];
 
-/// What costs much for each row: the setting is looked up by its name, and members of claims are looked for.
-const COSTLY: [&str; 4] = ["current_setting", "jwt", "organization", "session"];
-
 /// Functions of PostgreSQL's that say who asks, or depend on it.
 const ASKING: [&str; 4] = ["current_setting", "getpgusername", "inet_client_addr", "row_security_active"];
 
@@ -130,6 +127,16 @@ impl Functions {
         matches!(self.of(oid), Function::System(name) if is_member_of_json(name))
     }
 
+    /// Whether it costs much for each row: a function of users', or a setting that is looked up by its name. Ours keep
+    /// what they found.
+    fn is_costly(&mut self, oid: pg_sys::Oid) -> bool {
+        match self.of(oid) {
+            Function::Ours(_) => false,
+            Function::System(name) => name == "current_setting",
+            Function::Users { is_call_in_statement, .. } => *is_call_in_statement,
+        }
+    }
+
     /// Whether it is one of ours or of PostgreSQL's with one of these names.
     fn is_any(&mut self, oid: pg_sys::Oid, names: &[&str]) -> bool {
         match self.of(oid) {
@@ -178,7 +185,7 @@ impl Said {
                     Function::System(name) => {
                         ASKING.contains(&name.as_str()) || name.starts_with("has_") || name.starts_with("pg_has_")
                     }
-                    Function::Users { is_immutable } => !is_immutable,
+                    Function::Users { is_immutable, .. } => !is_immutable,
                 };
                 self.settings.extend(setting(oid, &arguments, functions));
             }
@@ -286,7 +293,7 @@ fn once(expression: Expression, functions: &mut Functions) -> Option<Expression>
         let (mut costly, mut different) = counts[counts.len() - 1];
         match part.node.shape() {
             Shape::Row | Shape::Once(_) | Shape::Subquery { .. } | Shape::Unknown => different += 1,
-            Shape::Call(oid, _) => costly += usize::from(functions.is_any(oid, &COSTLY)),
+            Shape::Call(oid, _) => costly += usize::from(functions.is_costly(oid)),
             _ => {}
         }
         counts.push((costly, different));

@@ -68,8 +68,11 @@ pub fn is_login() -> bool {
     IDENTITIES.in_force.get().is_some_and(|kept| kept.origin.is_login())
 }
 
-/// The claims that were set last, and the serial of their identity.
-static SET_LAST: BackendLocal<RefCell<Option<(u64, Arc<ClaimSet>)>>> = BackendLocal::new(RefCell::new(None));
+/// Claims as they were read when they were set, and the serial of their identity.
+type SetAs = (u64, Arc<ClaimSet>);
+
+/// Those that were set last.
+static SET_LAST: BackendLocal<RefCell<Option<SetAs>>> = BackendLocal::new(RefCell::new(None));
 
 /// The claims of the identity of this serial as they were read when it was set, if that was the last one.
 pub fn claims_set_as(serial: u64) -> Option<Arc<ClaimSet>> {

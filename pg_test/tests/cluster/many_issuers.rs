@@ -70,9 +70,7 @@ fn a_thousand_issuers_are_fetched_a_few_at_a_time_and_those_first_for_whom_someb
     server.publish(&[&key]);
     server.set_fault(Fault::Hang);
     let customer = |number| format!("https://customer-{number}.example/");
-    let entry = |number| {
-        json!({ "issuer": customer(number), "audience": "app", "jwks_uri": format!("{}?{number}", server.jwks_uri()) })
-    };
+    let entry = |number| json!({ "issuer": customer(number), "audience": "app", "jwks_uri": format!("{}?{number}", server.jwks_uri()) });
     let cluster = started(
         preloaded()
             .setting("pg_jwks.max_key_sources", "1100")

@@ -13,7 +13,7 @@ fn database(name: &str) -> (Database, Session) {
     session.run(
         "CREATE TABLE t (owner text, tenant_id uuid PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY;
          ALTER TABLE t OWNER TO owner; CREATE POLICY open ON t FOR SELECT USING (true);
-         CREATE POLICY own ON t FOR DELETE USING (owner = auth.jwt() ->> 'sub')",
+         CREATE POLICY own ON t FOR DELETE USING (owner = current_setting('role'))",
     );
     (database, session)
 }

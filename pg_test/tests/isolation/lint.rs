@@ -153,16 +153,11 @@ fn calls_for_each_row_are_found() {
     let problem = "calls a function for each row that is needed once a statement";
     let object = "policy own on table public.t";
     for (name, plant, fix) in [
-        ("jwt", "USING (owner = auth.jwt() ->> 'sub')", "USING ((owner = ( SELECT (auth.jwt() ->> 'sub'::text))))"),
+        ("function", "USING (owner = mine('it''s (b'))", "USING ((owner = ( SELECT public.mine('it''s (b'::text))))"),
         (
-            "jwt_path",
-            "USING (owner = auth.jwt() -> 'a' ->> 'b')",
-            "USING ((owner = ( SELECT ((auth.jwt() -> 'a'::text) ->> 'b'::text))))",
-        ),
-        (
-            "organization",
-            "WITH CHECK (owner = auth.organization() ->> 'it''s (b')",
-            "WITH CHECK ((owner = ( SELECT (auth.organization() ->> 'it''s (b'::text))))",
+            "function_in_check",
+            "WITH CHECK (owner = upper(public.mine('a')))",
+            "WITH CHECK ((owner = ( SELECT upper(public.mine('a'::text)))))",
         ),
         (
             "setting",
@@ -171,11 +166,15 @@ fn calls_for_each_row_are_found() {
         ),
         (
             "subquery",
-            "USING (id IN (SELECT r FROM ref WHERE o = auth.jwt() ->> 'sub'))",
-            "USING ((id IN ( SELECT ref.r\n   FROM public.ref\n  WHERE (ref.o = ( SELECT (auth.jwt() ->> 'sub'::text))))))",
+            "USING (id IN (SELECT r FROM ref WHERE o = current_setting('app.tenant')))",
+            "USING ((id IN ( SELECT ref.r\n   FROM public.ref\n  WHERE (ref.o = ( SELECT current_setting('app.tenant'::text))))))",
         ),
     ] {
-        let before = format!("CREATE TABLE ref (r int, o text); {OWN}");
+        let before = format!(
+            "CREATE TABLE ref (r int, o text); {OWN}
+             CREATE FUNCTION mine(text) RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+                 AS 'BEGIN RETURN $1 || auth.user_id(); END'"
+        );
         let fix = format!("ALTER POLICY own ON public.t {fix};");
         finds(
             &format!("bare_{name}"),

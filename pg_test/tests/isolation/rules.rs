@@ -268,3 +268,52 @@ fn ten_thousand_tables_and_policies_take_less_than_five_seconds() {
     println!("{count} tables and policies: {took:?}");
     assert!(took.as_secs_f64() < seconds, "{took:?}");
 }
+
+#[test]
+fn wrapped_readers_are_found_where_some_values_have_many_more_rows() {
+    let mut session = Database::new("wrapped").superuser();
+    let rows = |table: &str, often: &str| {
+        format!(
+            "INSERT INTO {table} SELECT CASE WHEN {often} THEN '00000000-0000-4000-8000-000000000000' ELSE md5((i % 500)::text)::uuid END, i
+                 FROM generate_series(1, 20000) i; ANALYZE {table}"
+        )
+    };
+    let table = |name: &str| {
+        format!(
+            "CREATE TABLE {name} (tenant_id uuid, id int); CREATE INDEX ON {name} (tenant_id); ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+             CREATE POLICY own ON {name} USING (tenant_id = (SELECT get_current_user_tenant_id()) OR tenant_id = (SELECT auth.uid()))"
+        )
+    };
+    session.run(&format!("{}; {}; {}; {}", table("even"), rows("even", "false"), table("small"), "ANALYZE small"));
+    session.run(&format!("{}; {}", table("uneven"), rows("uneven", "i % 10 < 8")));
+    session.run(
+        "CREATE TABLE isolated (tenant_id uuid, id int); CREATE INDEX ON isolated (tenant_id);
+         SELECT auth.enable_tenant_isolation('isolated'); SET pg_jwks.protect_isolation = off;
+         ALTER POLICY tenant_isolation ON isolated USING (tenant_id = (SELECT get_current_user_tenant_id()))
+             WITH CHECK (tenant_id = (SELECT get_current_user_tenant_id()))",
+    );
+    session.run(&rows("isolated", "i % 10 < 8"));
+    let problem =
+        "hides the value of column tenant_id from the planner, though some values have many more rows than others";
+    let mut fixes = Vec::new();
+    for finding in session.lint() {
+        assert_eq!(
+            (finding.rule.as_str(), finding.severity.as_str(), finding.problem.as_str()),
+            ("wrapped_reader", "notice", problem)
+        );
+        session.run(&finding.fix);
+        fixes.push((finding.object, finding.fix));
+    }
+    let expected = [
+        (
+            "policy own on table public.uneven",
+            "ALTER POLICY own ON public.uneven USING (((tenant_id = public.get_current_user_tenant_id()) OR (tenant_id = auth.uid())));",
+        ),
+        (
+            "policy tenant_isolation on table public.isolated",
+            "SELECT auth.enable_tenant_isolation('public.isolated', 'tenant_id');",
+        ),
+    ];
+    assert_eq!(fixes, expected.map(|(object, fix)| (object.to_owned(), fix.to_owned())));
+    assert_eq!(session.lint(), []);
+}

@@ -42,7 +42,7 @@ struct Layout {
 
 impl Layout {
     const fn of(slots: usize) -> Self {
-        const { assert!(size_of::<Memory>() % align_of::<Slots<[Slot; 1]>>() == 0) };
+        const { assert!(size_of::<Memory>().is_multiple_of(align_of::<Slots<[Slot; 1]>>())) };
         let last_used = size_of::<Memory>();
         let slots_at = last_used + slots * size_of::<LastUsed>();
         let head = size_of::<Slots<[Slot; 0]>>();

@@ -36,11 +36,14 @@ pub fn run(server: &Server) -> Vec<Target> {
     let over_unix_socket = line("round trip, Unix socket", measure(&mut local, SESSION, &token, round_trips));
     line("round trip, TCP", measure(&mut remote, SESSION, &token, round_trips));
     line("BEGIN, call with is_local, COMMIT", measure(&mut local, TRANSACTION, &token, transactions));
-    let in_server =
-        line("inside the server, no round trip", measure(&mut local, IN_SERVER, &token, one_statement));
+    let in_server = line("inside the server, no round trip", measure(&mut local, IN_SERVER, &token, one_statement));
     table.print();
     vec![
-        Target::new("a round trip of jwt_session_init with a repeated token, to one of set_config", over_unix_socket, 1.1),
+        Target::new(
+            "a round trip of jwt_session_init with a repeated token, to one of set_config",
+            over_unix_socket,
+            1.1,
+        ),
         Target::new("the same inside the server", in_server, 2.2),
     ]
 }

@@ -226,7 +226,9 @@ impl Slots {
     pub fn in_use(&self) -> Vec<(SlotId, String)> {
         let mut used: Vec<_> = self.slots.iter().enumerate().filter(|(_, slot)| slot.incarnation != 0).collect();
         used.sort_by_key(|(_, slot)| slot.open_request().is_none());
-        used.into_iter().map(|(index, slot)| (SlotId { index, incarnation: slot.incarnation }, slot.descriptor.text())).collect()
+        used.into_iter()
+            .map(|(index, slot)| (SlotId { index, incarnation: slot.incarnation }, slot.descriptor.text()))
+            .collect()
     }
 
     /// The slot of a source, unless it is still to be claimed by this owner: see [`Slots::claim`].
