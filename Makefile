@@ -55,15 +55,16 @@ test: ## Run every test on a throwaway server; with PG_JWKS_LONG=1 those of load
 fuzz: ## Fuzz the parsers for five minutes each, with AddressSanitizer
 	SANITIZE=address src/core/fuzz/smoke 300
 
-bench: ## Measure, and print ratios to the alternatives
-	$(call STAGED,--workspace --config profile.release.package.pg_test.opt-level=3)
+bench: ## Measure, print ratios to the alternatives, and draw charts
+	$(call STAGED,--workspace --features pg_test/bench --config profile.release.package.pg_test.opt-level=3)
 	cargo bench --locked -p pg_jwks_core --bench core
-	target/release/bench
+	target/release/bench --charts=target/charts
+	echo "The charts are in target/charts."
 
 lint: ## Check formatting, lints, documentation, SQL and dependencies
 	$(POSTGRES)
 	cargo fmt --all --check
-	cargo clippy $$CARGO_FLAGS --workspace --all-targets -- -D warnings
+	cargo clippy $$CARGO_FLAGS --features pg_test/bench --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $$CARGO_FLAGS --workspace --no-deps
 	pg_test/pgspot/check "$$(pg_test/provision --pgspot)"
 	cargo_deny=$$(pg_test/provision --cargo-deny)
@@ -72,7 +73,7 @@ lint: ## Check formatting, lints, documentation, SQL and dependencies
 	copy=$$(pg_test/provision --advisories)
 	[ -z "$$copy" ] || export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0="url.file://$$copy.insteadOf" GIT_CONFIG_VALUE_0=$$advisories
 	"$$cargo_deny" fetch db || { echo "Cannot fetch $$advisories: set PG_JWKS_ADVISORIES to a .tar.gz of it." >&2; exit 1; }
-	"$$cargo_deny" --locked --workspace --features "pg_jwks/pg$$PG_MAJOR" check --hide-inclusion-graph
+	"$$cargo_deny" --locked --workspace --features "pg_jwks/pg$$PG_MAJOR,pg_test/bench" check --hide-inclusion-graph
 	# What only the main workspace has, the fuzzing lacks.
 	"$$cargo_deny" --locked --manifest-path src/core/fuzz/Cargo.toml --config deny.toml check --hide-inclusion-graph \
 		--allow unnecessary-skip --allow unmatched-skip

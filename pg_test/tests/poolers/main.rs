@@ -3,5 +3,6 @@
 mod server;
 
 mod session_pooling;
+mod soak;
 mod tenants_under_load;
 mod transaction_pooling;

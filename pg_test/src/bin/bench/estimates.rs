@@ -4,6 +4,7 @@
 use postgres::Client;
 use serde_json::Value;
 
+use crate::charts;
 use crate::measure::{ProcessorClock, medians};
 use crate::report::{Table, Target, duration};
 use crate::server::Server;
@@ -42,7 +43,7 @@ pub fn run(server: &Server) -> Vec<Target> {
         ),
         &["query", "tenant", "USING", "estimated", "actual", "scan", "time"],
     );
-    let mut targets = Vec::new();
+    let (mut targets, mut bars) = (Vec::new(), Vec::new());
     for (query_name, query) in QUERIES {
         for (size, tenant) in TENANTS {
             let times = medians(ROUNDS, FORMS, |(form, _)| {
@@ -52,8 +53,11 @@ pub fn run(server: &Server) -> Vec<Target> {
             for ((form, _), time) in FORMS.iter().zip(times) {
                 become_tenant(&mut client, tenant, form);
                 let [estimated, actual, scan] = first_scan(&mut client, query);
+                let number = |text: &str| text.parse::<f64>().expect("a number");
+                if (query_name, size) == ("one table", "80 %") {
+                    bars.push((*form, number(&estimated)));
+                }
                 if (query_name, size) == ("one table", "80 %") && *form == "bare" {
-                    let number = |text: &str| text.parse::<f64>().expect("a number");
                     let ratio = number(&estimated) / number(&actual);
                     targets.push(Target::new(
                         "the estimate of the 80 % tenant, bare, to its rows, either way",
@@ -66,6 +70,9 @@ pub fn run(server: &Server) -> Vec<Target> {
         }
     }
     table.print();
+    charts::draw("estimates", "Rows that the planner expects of a tenant that has 800,000", &bars, |rows| {
+        rows.to_string()
+    });
     client.batch_execute("RESET ROLE").expect("RESET ROLE");
     targets
 }

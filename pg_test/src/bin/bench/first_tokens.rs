@@ -12,6 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use pg_test::{Alg, SigningKey};
 use postgres::Statement;
 
+use crate::charts;
 use crate::measure::{ProcessorClock, medians};
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::Server;
@@ -43,7 +44,7 @@ pub fn run(server: &Server) -> Vec<Target> {
             "to one with parsed key",
         ],
     );
-    let mut targets = Vec::new();
+    let (mut targets, mut bars) = (Vec::new(), Vec::new());
     for key in server.keys() {
         let tokens: Vec<String> = (0..TOKENS).map(|number| key.sign(&server.claims(number))).collect();
         let [check, parsed_check, init] = measure(server, key, &tokens);
@@ -56,11 +57,15 @@ pub fn run(server: &Server) -> Vec<Target> {
             ratio(init / check),
             ratio(init / parsed_check),
         ]);
+        bars.push((format!("{}: the signature alone, with a parsed key", key.alg().name()), parsed_check));
+        bars.push((format!("{}: auth.jwt_session_init()", key.alg().name()), init));
         let most = if key.alg() == Alg::Rs256 { 1.30 } else { 1.15 };
         let name = format!("a first {} token, to its signature check with a parsed key", key.alg().name());
         targets.push(Target::new(name, init / parsed_check, most));
     }
     table.print();
+    let bars: Vec<_> = bars.iter().map(|(label, time)| (label.as_str(), *time)).collect();
+    charts::draw("first-tokens", "A token that the session has not seen before", &bars, duration);
     targets
 }
 

@@ -11,6 +11,7 @@ use pg_test::wait::eventually;
 use pg_test::{Credentials, RawClient};
 use serde_json::json;
 
+use crate::charts;
 use crate::libpq::Connection;
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::{SUB, Server};
@@ -244,6 +245,9 @@ fn print(title: &str, kinds: &[Kind], mut samples: Vec<Sample>) -> Vec<Target> {
     let mut table = Table::new(heading, &["", "p50", "p99", "a second", "p50 to trust", "server's processor"]);
     let medians: Vec<f64> = samples.iter_mut().map(|sample| sample.quantile(0.5)).collect();
     let scram = medians[1];
+    let bars: Vec<_> = kinds.iter().map(|kind| kind.label).zip(medians.iter().copied()).collect();
+    let file = format!("logins-{}", title.replace(' ', "-"));
+    charts::draw(&file, &format!("A new session over TLS, {title}: the median"), &bars, duration);
     for ((kind, sample), median) in kinds.iter().zip(&mut samples).zip(&medians) {
         table.line([
             kind.label.to_owned(),

@@ -2,6 +2,7 @@
 
 use postgres::Client;
 
+use crate::charts;
 use crate::measure::{Nanoseconds, ProcessorClock, medians};
 use crate::policies;
 use crate::report::{Table, Target, duration, ratio};
@@ -64,6 +65,9 @@ pub fn run(server: &Server) -> Vec<Target> {
         table.line([(*condition).to_owned(), duration(time), row(time), row(time - literal), ratio(time / literal)]);
     }
     table.print();
+    let mut bars: Vec<_> = quick[..8].iter().zip(&times).map(|(condition, time)| (*condition, time / text)).collect();
+    bars.push((slow[0], json / text));
+    charts::draw("reading", "A sequential scan, to one with a literal", &bars, ratio);
     policies::run(server);
     vec![
         Target::new("a scan with owner = auth.user_id(), to one with a literal", user_id / text, 1.10),

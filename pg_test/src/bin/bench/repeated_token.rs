@@ -2,6 +2,7 @@
 
 use postgres::{Client, Statement};
 
+use crate::charts;
 use crate::measure::{median, medians, time};
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::Server;
@@ -27,7 +28,10 @@ pub fn run(server: &Server) -> Vec<Target> {
     let token = server.token(0);
     let title = format!("A repeated token of {} bytes, each call", token.len());
     let mut table = Table::new(title, &["", "set_config", "jwt_session_init", "ratio"]);
+    let mut bars = Vec::new();
     let mut line = |label: &str, [set_config, init]: [f64; 2]| {
+        bars.push((format!("{label}: set_config()"), set_config));
+        bars.push((format!("{label}: jwt_session_init()"), init));
         table.line([label.to_owned(), duration(set_config), duration(init), ratio(init / set_config)]);
         init / set_config
     };
@@ -38,6 +42,8 @@ pub fn run(server: &Server) -> Vec<Target> {
     line("BEGIN, call with is_local, COMMIT", measure(&mut local, TRANSACTION, &token, transactions));
     let in_server = line("inside the server, no round trip", measure(&mut local, IN_SERVER, &token, one_statement));
     table.print();
+    let bars: Vec<_> = bars.iter().map(|(label, time)| (label.as_str(), *time)).collect();
+    charts::draw("repeated-token", "A token that the session has seen before", &bars, duration);
     vec![
         Target::new(
             "a round trip of jwt_session_init with a repeated token, to one of set_config",

@@ -4,6 +4,7 @@
 use pg_test::Cluster;
 use postgres::{Client, Statement};
 
+use crate::charts;
 use crate::measure::{Nanoseconds, ProcessorClock, medians};
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::{SUB, Server};
@@ -18,7 +19,38 @@ const ROUNDS: usize = 31;
 const SLOW_ROUNDS: usize = 3;
 /// Scans of few rows in a round: one alone would pay for what the others have left of the processor's caches.
 const SHORT_SCANS: u32 = 200;
+const NUMBER: i32 = 42;
 const TENANT: &str = "7ed00000-0000-4000-8000-00000000000a";
+
+/// Tenants with numbers, cast for each row or once.
+fn integers(server: &Server) {
+    let mut claims = server.claims(0);
+    claims["tenant"] = NUMBER.into();
+    let conditions = [
+        format!("tenant_id = {NUMBER}"),
+        "tenant_id = auth.tenant_id()::int".into(),
+        "tenant_id = (SELECT auth.tenant_id()::int)".into(),
+    ];
+    let mut client = server.superuser();
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE numbered AS SELECT i % {TENANTS} AS tenant_id, i AS v FROM generate_series(1, {ROWS}) i;
+             SET pg_jwks.tenant_claim = 'tenant'; SELECT auth.jwt_session_init('{}')",
+            server.keys()[0].sign(&claims)
+        ))
+        .expect("a table");
+    client.batch_execute("VACUUM (FREEZE, ANALYZE) numbered").expect("VACUUM");
+    let scans = conditions
+        .each_ref()
+        .map(|condition| client.prepare(&format!("SELECT count(*) FROM numbered WHERE {condition}")).expect("a scan"));
+    let clock = ProcessorClock::of(&mut client);
+    let times = medians(ROUNDS, scans, |scan| clock.time(|| drop(client.query_one(scan, &[]).expect("a scan"))));
+    let mut table = Table::new("Tenants with numbers", &["WHERE", "rows", "scan", "to literal"]);
+    for (condition, time) in conditions.into_iter().zip(times) {
+        table.line([condition, ROWS.to_string(), duration(time), ratio(time / times[0])]);
+    }
+    table.print();
+}
 
 /// A scan, and the role whose policy it is under.
 struct Scan {
@@ -69,7 +101,11 @@ pub fn run(server: &Server) -> Vec<Target> {
         table.line([(*condition).into(), rows.to_string(), duration(time), duration(row), ratio(time / literal)]);
     }
     table.print();
+    let mut bars: Vec<_> = quick.iter().zip(few).map(|(condition, time)| (*condition, time / few[0])).collect();
+    bars.push((slow[0], copied[0] / few[0]));
+    charts::draw("tenants", "Policies on 100 rows, to one with a literal", &bars, ratio);
 
+    integers(server);
     owner.batch_execute("CREATE INDEX ON document (tenant_id); ANALYZE document").expect("an index");
     let plans = [0, 1].map(|number| plan(cluster, server, &format!("document_1_{number}")));
     println!("\nThe plan with an index, as for the literal:\n{}", plans[1]);
