@@ -44,6 +44,11 @@ pub fn define() {
     SETTING.define();
 }
 
+/// Whether the session has a choice, perhaps of a former user.
+pub fn is_made() -> bool {
+    SETTING.extra().is_some()
+}
+
 /// The choice of this user, if the session has one.
 pub fn of(subject: Subject) -> Option<Vec<u8>> {
     Some(SETTING.value()?.to_bytes().strip_prefix(prefix(subject).as_bytes())?.to_vec())

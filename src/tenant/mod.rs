@@ -12,6 +12,9 @@ mod own_code;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use pg_jwks_core::claims::ClaimSet;
 
 use crate::identity::connected;
 use crate::identity::derived::with_derived;
@@ -42,21 +45,20 @@ pub enum Memberships {
 }
 
 impl Memberships {
-    /// Of the identity in force. Raises 55000 if its issuer is not configured any more.
-    pub fn of(identity: Identity) -> (Self, Option<choice::Subject>) {
+    /// Of the identity in force, and who it is. Raises 55000 if its issuer is not configured any more.
+    pub fn of(identity: Identity) -> (Self, Who) {
         let claims = with_derived(identity, |derived| derived.claims.clone());
         let settings = settings::current();
         let Some(provider) = settings.provider_of(&claims) else { error::raise_unknown_issuer() };
         let user = provider.user(&claims);
-        let subject = user.as_deref().map(|user| claims.user_digest(user));
         let memberships = match &provider.tenant_claim {
             Some(path) => {
                 let tenants = claims.identifiers_at(path);
                 Self::Claimed(tenants.iter().map(|tenant| server_encoded(tenant).into()).collect())
             }
-            None => Self::InTable { user: user.map(|user| server_encoded(&user)), settings },
+            None => Self::InTable { user: user.as_deref().map(server_encoded), settings: settings.clone() },
         };
-        (memberships, subject)
+        (memberships, Who { claims, user })
     }
 
     /// All of them, each once.
@@ -75,6 +77,19 @@ impl Memberships {
                 lookup::tenants(&settings.tenant_lookup, user.as_deref(), Some(tenant)).pop()
             }
         }
+    }
+}
+
+/// The user of an identity.
+pub struct Who {
+    claims: Arc<ClaimSet>,
+    user: Option<String>,
+}
+
+impl Who {
+    /// By what a choice is known to be theirs; `None` if the claims name no user.
+    fn subject(&self) -> Option<choice::Subject> {
+        self.user.as_deref().map(|user| self.claims.user_digest(user))
     }
 }
 
@@ -104,8 +119,10 @@ pub fn current(identity: Identity, dependencies: Option<Dependencies>) -> Option
 
 fn found(identity: Identity) -> Option<Tenant> {
     memory::require(0);
-    let (memberships, subject) = Memberships::of(identity);
-    if let Some(chosen) = subject.and_then(choice::of) {
+    let (memberships, who) = Memberships::of(identity);
+    if choice::is_made()
+        && let Some(chosen) = who.subject().and_then(choice::of)
+    {
         return memberships.find(&chosen).or_else(|| error::raise_no_longer_member());
     }
     let mut tenants = memberships.all();
@@ -123,8 +140,8 @@ pub fn choose(tenant: Option<&[u8]>, is_local: bool) {
         return choice::clear(is_local);
     };
     let Some(identity) = standing_identity() else { error::raise_not_member("The session has no identity.") };
-    let (memberships, subject) = Memberships::of(identity);
-    let Some(subject) = subject else {
+    let (memberships, who) = Memberships::of(identity);
+    let Some(subject) = who.subject() else {
         error::raise_not_member("The token of this session's identity names no user (pg_jwks.user_claim).")
     };
     match memberships.find(tenant) {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use pg_test::cluster::PgBouncer;
 use pg_test::{Alg, Cluster, Issuer, SigningKey, claims, long, now};
-use postgres::types::Type;
 use serde_json::json;
 
 use crate::server::{init, run};
@@ -91,7 +90,7 @@ fn work(bouncer: &PgBouncer, tokens: &Tokens, seed: u64, done: &AtomicU64, end: 
         let user = random % USERS;
         run(&mut client, "BEGIN");
         init(&mut client, &tokens.of(user), true).expect("a good token");
-        let rows = client.query_typed("SELECT owner FROM note", &[] as &[(&String, Type)]).expect("a query");
+        let rows = client.query_typed("SELECT owner FROM note", &[]).expect("a query");
         let owners: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         assert_eq!(owners, [format!("user-{user}")]);
         run(&mut client, "COMMIT");
@@ -117,7 +116,8 @@ fn memory_and_throughput_stay_as_they_are() {
     let key = SigningKey::generate(Alg::EdDsa, "k");
     issuer.publish(&[&key]);
     let cluster = server(&issuer);
-    let settings = format!("pool_mode = transaction\ndefault_pool_size = {CONNECTIONS}\nmax_db_connections = {CONNECTIONS}");
+    let settings =
+        format!("pool_mode = transaction\ndefault_pool_size = {CONNECTIONS}\nmax_db_connections = {CONNECTIONS}");
     let bouncer = cluster.pgbouncer("app", &settings);
     let tokens = Tokens { key: &key, issuer: issuer.url(), known: Mutex::default() };
     let (done, end) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -138,7 +138,11 @@ fn memory_and_throughput_stay_as_they_are() {
         }
         end.store(true, Ordering::Relaxed);
     });
-    println!("transactions a second: {transactions:.0?}\nfirst {:?}\nlast {:?}", memories[0], memories[memories.len() - 1]);
+    println!(
+        "transactions a second: {transactions:.0?}\nfirst {:?}\nlast {:?}",
+        memories[0],
+        memories[memories.len() - 1]
+    );
     let (first, last) = (&memories[0], &memories[memories.len() - 1]);
     assert_eq!(first.len(), CONNECTIONS + 1, "the worker and the pool");
     for (pid, size) in last {
@@ -146,5 +150,8 @@ fn memory_and_throughput_stay_as_they_are() {
         assert!(*size <= before + MOST_GROWTH, "process {pid} grew from {before} to {size} KiB");
     }
     let change = transactions[transactions.len() - 1] / transactions[0];
-    assert!(parts < LONG_ENOUGH || (0.95..1.05).contains(&change), "throughput changed to {change:.3} of the first minute");
+    assert!(
+        parts < LONG_ENOUGH || (0.95..1.05).contains(&change),
+        "throughput changed to {change:.3} of the first minute"
+    );
 }
