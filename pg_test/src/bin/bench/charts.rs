@@ -29,18 +29,19 @@ pub fn draw(name: &str, title: &str, bars: &[(&str, f64)], written: fn(f64) -> S
     let size = [WIDTH, TOP + LINE * count + 12].map(|side| side.unsigned_abs());
     let area = SVGBackend::new(&path, (size[0], size[1])).into_drawing_area();
     area.fill(&WHITE).expect("an SVG");
+    // The library makes letters of four fifths of the size.
     let text = |size: i32, h_pos, v_pos| ("sans-serif", size).into_font().color(&BLACK).pos(Pos::new(h_pos, v_pos));
-    area.draw(&Text::new(title, (12, TOP / 2), text(17, HPos::Left, VPos::Center))).expect("a title");
+    area.draw(&Text::new(title, (12, TOP / 2), text(21, HPos::Left, VPos::Center))).expect("a title");
     let largest = bars.iter().map(|bar| bar.1).fold(0.0, f64::max);
     for (index, (label, value)) in (0..count).zip(bars) {
         let middle = TOP + LINE * index + LINE / 2;
         #[allow(clippy::cast_possible_truncation)] // It is a number of pixels.
         let length = (f64::from(WIDTH - LABELS - FIGURES) * value / largest) as i32;
         let bar = [(LABELS, middle - 8), (LABELS + length.max(1), middle + 8)];
-        area.draw(&Text::new(*label, (LABELS - 8, middle), text(13, HPos::Right, VPos::Center))).expect("a label");
+        area.draw(&Text::new(*label, (LABELS - 8, middle), text(16, HPos::Right, VPos::Center))).expect("a label");
         area.draw(&Rectangle::new(bar, BAR.filled())).expect("a bar");
         let figure = (LABELS + length + 8, middle);
-        area.draw(&Text::new(written(*value), figure, text(13, HPos::Left, VPos::Center))).expect("a figure");
+        area.draw(&Text::new(written(*value), figure, text(16, HPos::Left, VPos::Center))).expect("a figure");
     }
     area.present().expect("the chart is written");
 }

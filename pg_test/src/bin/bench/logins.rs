@@ -246,7 +246,7 @@ fn print(title: &str, kinds: &[Kind], mut samples: Vec<Sample>) -> Vec<Target> {
     let medians: Vec<f64> = samples.iter_mut().map(|sample| sample.quantile(0.5)).collect();
     let scram = medians[1];
     let bars: Vec<_> = kinds.iter().map(|kind| kind.label).zip(medians.iter().copied()).collect();
-    let file = format!("logins-{}", title.replace(' ', "-"));
+    let file = format!("logins-{}", title.replace(|character: char| !character.is_ascii_alphanumeric(), "-"));
     charts::draw(&file, &format!("A new session over TLS, {title}: the median"), &bars, duration);
     for ((kind, sample), median) in kinds.iter().zip(&mut samples).zip(&medians) {
         table.line([

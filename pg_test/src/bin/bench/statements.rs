@@ -12,9 +12,9 @@ use crate::measure::{Nanoseconds, ProcessorClock, median};
 use crate::report::{Table, Target, duration, ratio};
 use crate::server::Server;
 
-const STATEMENTS: u32 = 2_000;
-const ROUNDS: usize = 9;
-const SESSIONS: usize = 15;
+const STATEMENTS: u32 = 1_000;
+const ROUNDS: usize = 7;
+const SESSIONS: usize = 11;
 
 /// Short statements before the library is loaded, after, and with an identity.
 pub fn run(server: &Server) -> Vec<Target> {
