@@ -105,11 +105,39 @@ pub unsafe fn read<O: Occasion>(
 ) -> pg_sys::Datum {
     // SAFETY: the caller's promise is that of the functions called here, and a call frame can be written to.
     unsafe {
-        let kept = identity().and_then(|identity| kept::<O>(fcinfo, identity));
-        let datum = kept.unwrap_or_else(|| pgrx_extern_c_guard(|| look(fcinfo, absent, find)));
-        (*fcinfo).isnull = datum.is_none();
-        datum.unwrap_or(pg_sys::Datum::null())
+        match identity().and_then(|identity| kept::<O>(fcinfo, identity)) {
+            Some(datum) => answered(fcinfo, datum),
+            None => look_guarded(fcinfo, absent, find),
+        }
     }
+}
+
+/// Hands out a value, or NULL.
+///
+/// # Safety
+///
+/// A call frame of PostgreSQL's.
+#[inline]
+unsafe fn answered(fcinfo: pg_sys::FunctionCallInfo, datum: Option<pg_sys::Datum>) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    unsafe { (*fcinfo).isnull = datum.is_none() };
+    datum.unwrap_or(pg_sys::Datum::null())
+}
+
+/// The first row. It has a frame of its own, so that the others need not save what it uses.
+///
+/// # Safety
+///
+/// As for [`read`].
+#[cold]
+#[inline(never)]
+unsafe fn look_guarded<O: Occasion>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    absent: Option<pg_sys::Datum>,
+    find: Find<O>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's promise is that of the functions called here.
+    unsafe { answered(fcinfo, pgrx_extern_c_guard(|| look(fcinfo, absent, find))) }
 }
 
 /// What the call site keeps, if it still holds for this identity.

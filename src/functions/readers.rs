@@ -25,7 +25,7 @@ impl Occasion for SameIdentity {
 
     #[inline]
     fn holds(&self, identity: Identity) -> bool {
-        self.serial == identity.serial && is_known_to_stand(identity)
+        is_known_to_stand(identity) && self.serial == identity.serial
     }
 }
 
@@ -43,7 +43,7 @@ impl Occasion for SameSettings {
 
     #[inline]
     fn holds(&self, identity: Identity) -> bool {
-        self.serial == identity.serial && self.settings == settings::generation() && is_known_to_stand(identity)
+        is_known_to_stand(identity) && self.serial == identity.serial && self.settings == settings::generation()
     }
 }
 

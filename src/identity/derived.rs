@@ -8,7 +8,7 @@ use pg_jwks_core::claims::{ClaimSet, RestoredClaims};
 use super::request_claims;
 use super::session::{self, Identity};
 use crate::pg::backend_local::BackendLocal;
-use crate::pg::jsonb::Jsonb;
+use crate::pg::jsonb::{Jsonb, check_representable};
 
 /// The claims of one identity.
 pub struct Derived {
@@ -45,8 +45,8 @@ pub fn with_derived<T>(identity: Identity, read: impl FnOnce(&Derived) -> T) -> 
     })
 }
 
-/// The claims of `identity`: what PostgREST left, or what the guarded setting holds. That the database can hold the latter
-/// is known.
+/// The claims of `identity`: what PostgREST left, or what the guarded setting holds. Those of a login were not asked yet
+/// whether the database can hold them.
 fn believed(identity: Identity) -> (Arc<ClaimSet>, OnceCell<Jsonb>) {
     if let Some((claims, json)) = request_claims::claims_of(identity) {
         return (Arc::new(claims.into()), Jsonb::new(&json).into());
@@ -54,8 +54,10 @@ fn believed(identity: Identity) -> (Arc<ClaimSet>, OnceCell<Jsonb>) {
     if let Some(claims) = session::claims_set_as(identity.serial) {
         return (claims, OnceCell::new());
     }
-    let Some(claims) = RestoredClaims::from_guarded_setting(&session::json()) else {
+    let json = session::json();
+    let Some(claims) = RestoredClaims::from_guarded_setting(&json) else {
         unreachable!("the check hook lets verified claims pass only")
     };
+    check_representable(&json, &claims);
     (Arc::new(claims.into()), OnceCell::new())
 }

@@ -96,7 +96,13 @@ fn has_ended(identity: Identity) -> bool {
 /// Whether it is known already that the identity stood when the present statement began.
 #[inline]
 pub fn is_known_to_stand(identity: Identity) -> bool {
-    STOOD.get() == Stood { serial: identity.serial, moment: present(), judgements: judgements() }
+    // One branch for each row, as a comparison of structures would be several; the calls first, as what they do not know
+    // of would have to be saved for them.
+    let moment = present();
+    let stood = STOOD.get();
+    let differences =
+        (stood.moment ^ moment).cast_unsigned() | (stood.serial ^ identity.serial) | (stood.judgements ^ judgements());
+    differences == 0
 }
 
 /// Raises 28000 for the identity in force, which does not stand any more, and ends the session if `pg_jwks.on_expiry` says

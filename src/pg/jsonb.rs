@@ -3,7 +3,6 @@
 use std::ffi::{CStr, CString};
 
 use pg_jwks_core::claims::ClaimSet;
-use pg_jwks_core::json::AsciiJson;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgTryBuilder, direct_function_call_as_datum, pg_sys};
 
@@ -68,9 +67,9 @@ impl Drop for Jsonb {
     }
 }
 
-/// Raises 22P05 if the database cannot hold a JSON object, of which these are the claims. In ASCII without `\u`, and with
+/// Raises 22P05 if the database cannot hold a JSON object in ASCII, of which these are the claims. Without `\u`, and with
 /// numbers of 64 bits, each database holds any that the library has read.
-pub fn check_representable(json: &AsciiJson, claims: &ClaimSet) {
+pub fn check_representable(json: &str, claims: &ClaimSet) {
     if json.contains("\\u") || !claims.have_whole_numbers() {
         drop(Parsed::new(json));
     }

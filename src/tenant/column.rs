@@ -112,7 +112,7 @@ impl Column {
             Comparison::Bigint => text()?.parse::<i64>().ok()?.into_datum(),
             Comparison::Uuid => {
                 let uuid = claims::uuid(text()?)?;
-                spelling.make_ascii_lowercase();
+                spelling = claims::uuid_text(uuid).into_bytes();
                 pgrx::Uuid::from_bytes(uuid).into_datum()
             }
             Comparison::Text { .. } => Some(text_datum(identifier)),

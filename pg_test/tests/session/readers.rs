@@ -73,8 +73,7 @@ fn a_sub_that_is_no_uuid_is_no_error() {
     for sub in [
         "alice",
         "auth0|5f7c8ec7c33c6c004bbafe82",
-        "6ba7b8109dad11d180b400c04fd430c8",
-        "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+        "{6ba7b810-9dad-11d1-80b4-00c04fd430c8",
         " 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
         "6ba7b810-9dad-11d1-80b4-00c04fd430cg",
         "42",
@@ -82,6 +81,27 @@ fn a_sub_that_is_no_uuid_is_no_error() {
     ] {
         let mut client = with(json!({ "sub": sub }));
         assert_eq!(text(&mut client, "auth.uid()"), None, "{sub}");
+        assert_eq!(text(&mut client, "auth.user_id()").as_deref(), Some(sub));
+    }
+}
+
+#[test]
+fn a_uuid_is_read_in_each_form_that_postgresql_reads() {
+    for sub in [
+        "6BA7B810-9DAD-11D1-80B4-00C04FD430C8",
+        "6ba7b8109dad11d180b400c04fd430c8",
+        "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+        "6ba7-b810-9dad-11d1-80b4-00c0-4fd4-30c8",
+    ] {
+        let mut client = with(json!({ "sub": sub, "o": { "id": sub } }));
+        for reader in ["auth.uid()", "auth.organization_id()"] {
+            assert_eq!(
+                text(&mut client, reader).as_deref(),
+                Some("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+                "{reader} {sub}"
+            );
+        }
+        assert!(value::<bool>(&mut client, &format!("SELECT auth.uid() = '{sub}'")));
         assert_eq!(text(&mut client, "auth.user_id()").as_deref(), Some(sub));
     }
 }

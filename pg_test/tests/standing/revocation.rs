@@ -124,6 +124,28 @@ fn revoking_is_transactional() {
     loses(&mut session, "token revoked");
 }
 
+/// While the file of the table is empty, nobody looks into the table.
+#[test]
+fn the_first_revocation_counts_wherever_there_was_none() {
+    let database = Database::new("first");
+    let mut admin = database.superuser();
+    let empty = "SELECT pg_relation_size('auth.revocations') = 0";
+    for emptied in ["TRUNCATE auth.revocations", "DELETE FROM auth.revocations", "VACUUM auth.revocations"] {
+        run(&mut admin, emptied);
+        assert_eq!(value::<bool>(&mut admin, empty), !emptied.starts_with("DELETE"), "{emptied}");
+        let mut session = alice(database.app());
+        let mut other = database.app();
+        init(&mut other, &token("bob")).expect("a good token");
+        run(&mut admin, "SELECT auth.revoke(subject => 'alice')");
+        loses(&mut session, "token revoked");
+        for session in [&mut other, &mut database.app()] {
+            let error = init(session, &token("alice")).expect_err("revoked");
+            assert_eq!(error.message, "JWT rejected: token revoked", "{emptied}");
+        }
+        run(&mut admin, "DELETE FROM auth.revocations");
+    }
+}
+
 #[test]
 fn only_the_privileged_revoke_and_read() {
     let database = Database::new("privileges");

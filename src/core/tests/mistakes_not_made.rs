@@ -261,7 +261,8 @@ fn a_sub_that_is_no_uuid_is_read_as_text_and_as_no_uuid() {
         ("user_2abcDEF", false),
         ("auth0|5f7c8ec7c33c6c004bbafe82", false),
         ("é😀", false),
-        ("6ba7b8109dad11d180b400c04fd430c8", false),
+        ("6ba7b8109dad11d180b400c04fd430c8", true),
+        ("6ba7b810-9dad-11d1-80b4", false),
     ] {
         let claims = Server::new(&[&RSA]).verify(Token::new(&RSA).claim("sub", sub).text()).unwrap();
         assert_eq!(claims.text("sub"), Some(sub));

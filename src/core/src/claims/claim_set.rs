@@ -188,14 +188,25 @@ fn written_at<'j>(json: &'j str, path: &ClaimPath) -> Option<&'j str> {
     })
 }
 
-/// Reads a UUID in the form of RFC 9562 §4; `None` for any other spelling.
+/// Reads a UUID as PostgreSQL does: in the form of RFC 9562 §4, in braces or not, with a hyphen after each four digits, after
+/// some, or without. `None` for any other spelling.
 pub fn uuid(text: &str) -> Option<[u8; 16]> {
-    const HYPHENATED: usize = uuid::fmt::Hyphenated::LENGTH;
+    let digits = match text.strip_prefix('{') {
+        Some(rest) => rest.strip_suffix('}')?,
+        None => text,
+    };
+    let is_grouped = digits.split('-').all(|group| !group.is_empty() && group.len().is_multiple_of(4));
+    let digits = digits.replace('-', "");
     // No other form that `Uuid` takes has this length.
-    match text.len() {
-        HYPHENATED => Uuid::try_parse(text).ok().map(Uuid::into_bytes),
-        _ => None,
+    match is_grouped && digits.len() == uuid::fmt::Simple::LENGTH {
+        true => Uuid::try_parse(&digits).ok().map(Uuid::into_bytes),
+        false => None,
     }
+}
+
+/// A UUID in the form of RFC 9562 §4, as PostgreSQL writes it.
+pub fn uuid_text(uuid: [u8; 16]) -> String {
+    Uuid::from_bytes(uuid).hyphenated().to_string()
 }
 
 #[cfg(test)]
@@ -319,14 +330,29 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_has_one_spelling() {
-        assert!(uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8").is_some());
-        assert_eq!(uuid("6BA7B810-9DAD-11D1-80B4-00C04FD430C8"), uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8"));
+    fn a_uuid_is_read_as_postgresql_reads_it() {
+        let expected = uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+        assert!(expected.is_some());
+        for good in [
+            "6BA7B810-9DAD-11D1-80B4-00C04FD430C8",
+            "6ba7b8109dad11d180b400c04fd430c8",
+            "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+            "{6BA7B8109dad11d180b400c04fd430c8}",
+            "6ba7-b810-9dad-11d1-80b4-00c0-4fd4-30c8",
+            "6ba7b810-9dad11d1-80b400c04fd430c8",
+        ] {
+            assert_eq!(uuid(good), expected, "{good}");
+        }
         for bad in [
             "",
             "user_2abc",
-            "6ba7b8109dad11d180b400c04fd430c8",
-            "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+            "{6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8-",
+            "-6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            "6ba7b810--9dad-11d1-80b4-00c04fd430c8",
+            "6ba7b81-09dad-11d1-80b4-00c04fd430c8",
+            "urn:uuid:6ba7b810-9dad-11d1-80b4-00c04fd430c8",
             "6ba7b810-9dad-11d1-80b4-00c04fd430cg",
             "6ba7b810-9dad-11d1-80b4-00c04fd430c8 ",
             "6ba7b810-9dad-11d1-80b4-00c04fd430é8",
