@@ -112,7 +112,8 @@ impl Column {
             Comparison::Bigint => text()?.parse::<i64>().ok()?.into_datum(),
             Comparison::Uuid => {
                 let uuid = claims::uuid(text()?)?;
-                spelling = claims::uuid_text(uuid).into_bytes();
+                // Of the forms that a UUID can have, the column's text has one, in small letters.
+                spelling.make_ascii_lowercase();
                 pgrx::Uuid::from_bytes(uuid).into_datum()
             }
             Comparison::Text { .. } => Some(text_datum(identifier)),

@@ -204,11 +204,6 @@ pub fn uuid(text: &str) -> Option<[u8; 16]> {
     }
 }
 
-/// A UUID in the form of RFC 9562 §4, as PostgreSQL writes it.
-pub fn uuid_text(uuid: [u8; 16]) -> String {
-    Uuid::from_bytes(uuid).hyphenated().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,6 @@ mod path;
 
 pub use assumed::AssumedClaims;
 pub use believed::{RequestClaims, RestoredClaims};
-pub use claim_set::{ClaimSet, uuid, uuid_text};
+pub use claim_set::{ClaimSet, uuid};
 pub use log_text::{log_text, named_paths};
 pub use path::ClaimPath;
