@@ -92,9 +92,12 @@ pub fn memory() -> Option<&'static Memory> {
 }
 
 /// The slots of a memory.
-fn slots_of(memory: *mut Memory) -> *mut Slots {
-    // SAFETY: the caller's memory has its head, and what `Layout` says of as many slots as that counts. A pointer to slots is
-    // one to their beginning, with their number.
+///
+/// # Safety
+///
+/// The memory must have its head, and be as large as `Layout` says for as many slots as that counts.
+unsafe fn slots_of(memory: *mut Memory) -> *mut Slots {
+    // SAFETY: the caller's promise. A pointer to slots is one to their beginning, with their number.
     unsafe {
         let count = (*memory).slots;
         let start: *mut Slot = memory.byte_add(Layout::of(count).slots).cast();
