@@ -150,8 +150,5 @@ fn memory_and_throughput_stay_as_they_are() {
         assert!(*size <= before + MOST_GROWTH, "process {pid} grew from {before} to {size} KiB");
     }
     let change = transactions[transactions.len() - 1] / transactions[0];
-    assert!(
-        parts < LONG_ENOUGH || (0.95..1.05).contains(&change),
-        "throughput changed to {change:.3} of the first minute"
-    );
+    assert!(parts < LONG_ENOUGH || change > 0.95, "throughput fell to {change:.3} of the first minute");
 }
