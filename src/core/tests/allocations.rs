@@ -1,44 +1,16 @@
 //! A remembered token is recognised without memory being asked for.
 
 mod common;
+#[path = "common/allocations.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 
 use common::{ED25519, NOW, Server, Token};
+use counting::allocations;
 use pg_jwks_core::cache::token_cache::{Remembered, TokenCache};
 use pg_jwks_core::digest::digest;
 use pg_jwks_core::verification::verify::verify;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: everything comes from the system's allocator, and goes back to it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is that of this function.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller has the block from `alloc`, with this layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-fn allocations(act: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.get();
-    act();
-    ALLOCATIONS.get() - before
-}
 
 #[test]
 fn a_remembered_token_is_recalled_without_an_allocation() {
